@@ -1,0 +1,115 @@
+"""How an op becomes native code: one of these stands as `lower=` in the op's section.
+
+Elementwise  one value out per value in, at the same index (operands broadcast)
+Indexed      the value at an output index, from loads of the inputs at computed indices
+Assemble     the output is put together of its inputs, each at an offset (concat, pack, pad)
+Reduction    an accumulator over some axes
+Alias        the same elements in the same order under another shape: no code at all
+Contraction  a matrix product
+Composite    replaced by other ops before fusion
+Scatter      a copy of the first input in which rows named by indices are changed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+def always(call: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """`emit(b, call, *values) -> value`: `b` is the Builder; values are scalars or vectors alike, already broadcast."""
+
+    emit: Callable[..., Any]
+    when: Callable[[Any], bool] = always
+    cost: float = 1.0
+    """Rough cost in simple arithmetic instructions per element; 15 and more counts as expensive to repeat."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """`emit(k, call, output, index) -> value` of output number `output` at `index`, a tuple of `Index`.
+
+    `k` is the `Point` that reads inputs: `k.load(i, index)` the value of input i there (one Index per its dimension).
+    `checks` names index inputs whose every element must lie in [0, extent of axis of another input): a sequence of
+    `Check`.
+    """
+
+    emit: Callable[..., Any]
+    when: Callable[[Any], bool] = always
+    checks: Callable[[Any], Sequence[Check]] = lambda call: ()
+    cost: float = 1.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Every element of input `indices` must be >= 0 and < `bound` (an extent); `message` has {at}, {value}, {bound}."""
+
+    indices: int
+    bound: Any
+    message: str = "indices[{at}] = {value} is not in [0, {bound})"
+
+
+@dataclass(frozen=True)
+class Assemble:
+    """`parts(call) -> [(input number, offsets), ...]`; what no part covers is `background(call)`, a number or None."""
+
+    parts: Callable[[Any], Sequence[tuple[int, tuple[Any, ...]]]]
+    background: Callable[[Any], Any] = lambda call: None
+    when: Callable[[Any], bool] = always
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Over the axes in input 1 (`keep_dims` attr), or `axes(call)`: accumulators start at `identity(dtype)`.
+
+    `item(b, call, x, position)` turns an element (and its i64 index on the reduced axis) into accumulator values,
+    `combine(b, call, acc, item)` joins two tuples of them (associative), `result(b, call, acc, count)` ends.
+    """
+
+    identity: Callable[[Any], tuple[Any, ...]]
+    combine: Callable[..., tuple[Any, ...]]
+    item: Callable[..., tuple[Any, ...]] = lambda b, call, x, position: (x,)
+    result: Callable[..., Any] = lambda b, call, acc, count: acc[0]
+    axes: Callable[[Any], Sequence[int] | None] | None = None
+    when: Callable[[Any], bool] = always
+
+
+@dataclass(frozen=True)
+class Alias:
+    """The output is input 0's elements in order."""
+
+    when: Callable[[Any], bool] = always
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """`plan(call) -> (transpose_a, transpose_b)` for a (batched) matrix product of inputs 0 and 1."""
+
+    plan: Callable[[Any], tuple[bool, bool]]
+    when: Callable[[Any], bool] = always
+
+
+@dataclass(frozen=True)
+class Composite:
+    """`expand(x, call, *inputs) -> output(s)`: `x` builds ops (`passes/expand.py`); removed by simplify."""
+
+    expand: Callable[..., Any]
+    when: Callable[[Any], bool] = always
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Inputs (data, indices, updates): row `indices[i]` of data becomes `emit(b, call, old, update)`, i in order.
+
+    Indices are checked against the first extent of data before anything is written.
+    """
+
+    emit: Callable[..., Any]
+    when: Callable[[Any], bool] = always
+    message: str = "indices[{at}] = {value} is not in [0, {bound})"

@@ -1,0 +1,1 @@
+"""The op types by family; importing this package registers them all."""

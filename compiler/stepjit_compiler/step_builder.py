@@ -1,0 +1,404 @@
+"""Builds Steps node by node: derives types with the ops' own shape rules and merges equal nodes.
+
+`prune`, `expand` and `simplify` all build through this, so every node of every Step had its types derived the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from stepjit_compiler import dims, opdef
+from stepjit_compiler.dims import Dim, Extent
+from stepjit_compiler.ir import Check, Literal, Node, Ref, Slot, Step, Type
+from stepjit_compiler.lowering import Composite
+from stepjit_compiler.opdef import Call, Inference, OpDef, ShapeLike
+from stepjit_runtime import dtypes
+from stepjit_runtime.dtypes import DType
+from stepjit_runtime.errors import OpFailure
+
+KNOWN_ELEMENTS = 64
+"""Integer tensors up to this many elements are followed as extents."""
+
+
+class AmbiguousBroadcastError(Exception):
+    """Whether an extent is stretched is only known when the op runs."""
+
+
+class NeedsStaticError(Exception):
+    """The step can't be typed unless these symbols are numbers."""
+
+    def __init__(self, symbols: frozenset[str], message: str) -> None:
+        super().__init__(message)
+        self.symbols = symbols
+
+
+class StepCall(Call):
+    """A node as its reference and lowering see it: with input types and compile-time-known inputs."""
+
+    __slots__ = ("_known", "inputs")
+
+    def __init__(self, node: Node, inputs: Sequence[Type], known: Sequence[np.ndarray | None]) -> None:
+        super().__init__(node.op, plain_attrs(node.attrs), [t.dtype for t in node.types], node.types)
+        self.inputs, self._known = tuple(inputs), known
+
+    def known(self, i: int) -> np.ndarray | None:
+        """Input i as an object array of ints and Dims, where the compiler knows it."""
+        return self._known[i]
+
+    @property
+    def count(self) -> int:
+        return len(self.inputs)
+
+
+def plain_attrs(attrs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value.array if type(value) is Literal else value for name, value in attrs}
+
+
+class StepInference(Inference):
+    """Shape inference inside the compiler: ranks are known and extents are ints or Dims."""
+
+    __slots__ = ("_builder", "_checks", "_inputs", "_origin")
+
+    def __init__(
+        self, builder: StepBuilder, op: str, attrs: Mapping[str, Any], inputs: Sequence[Ref], origin: int
+    ) -> None:
+        self.op, self.attrs = op, attrs
+        self._builder, self._inputs, self._origin = builder, inputs, origin
+        self.dtypes = [builder.type(ref).dtype for ref in inputs]
+        self._checks: list[Check] = []
+
+    def shape(self, i: int) -> ShapeLike:
+        return self._builder.type(self._inputs[i]).dims
+
+    def value(self, i: int) -> np.ndarray | None:
+        node = self._builder.nodes[self._inputs[i].node]
+        return node.attr["value"].array if node.op == "Const" else None
+
+    def extents(self, i: int) -> tuple[Extent | None, ...] | None:
+        known = self._builder.known(self._inputs[i])
+        if known is not None:
+            return tuple(known.ravel())
+        shape = self._builder.type(self._inputs[i]).dims
+        length = dims.product(shape)
+        return (None,) * length if isinstance(length, int) and length <= KNOWN_ELEMENTS else None
+
+    def fail(self, message: str) -> NoReturn:
+        raise OpFailure(message)
+
+    def equal(self, a: Extent | None, b: Extent | None, message: str) -> Extent | None:
+        if a is None or b is None:
+            return b if a is None else a
+        if a is b or a == b:
+            return a
+        if isinstance(a, int) and isinstance(b, int):
+            self.fail(message)
+        self._checks.append(Check("eq", a, b, message, self._origin))
+        return self._builder.unify(a, b)
+
+    def check(self, holds: str, a: Extent | None, b: Extent | None, message: str) -> None:
+        if a is None or b is None:
+            return
+        found = Check(holds, a, b, message, self._origin)
+        if isinstance(a, int) and isinstance(b, int):
+            if found.fails({}):
+                self.fail(message)
+        elif not (holds == "ge" and dims.at_most(b, a)):
+            self._checks.append(found)
+
+    def _broadcast_extent(self, a: Extent | None, b: Extent | None, shapes: list[Any]) -> Extent | None:
+        if a == 1 or b == 1 or a is b or a == b:
+            return b if a == 1 else a
+        if not (_never_one(a) and _never_one(b)):
+            raise AmbiguousBroadcastError
+        return super()._broadcast_extent(a, b, shapes)
+
+    def finish(self) -> None:
+        self._builder.checks.extend(self._checks)
+
+
+def _never_one(extent: Extent | None) -> bool:
+    """Ints but 1, and products of feed symbols: a symbol of a feed is never 1 (`dims`)."""
+    if isinstance(extent, int):
+        return extent != 1
+    if extent is None or len(extent.terms) != 1:
+        return False
+    product, factor = extent.terms[0]
+    return factor > 0 and all(str(atom).startswith("s") and "(" not in str(atom) for atom in product)
+
+
+class StepBuilder:
+    """Appends nodes; equal pure nodes become one."""
+
+    def __init__(self, feeds: Sequence[Type] = (), slots: Sequence[Slot] = (), names: Sequence[str] = ()) -> None:
+        self.nodes: list[Node] = []
+        self.feeds, self.slots, self.names = list(feeds), list(slots), list(names)
+        self.checks: list[Check] = []
+        self.origin = -1
+        self._same: dict[Any, int] = {}
+        self._known: dict[Ref, np.ndarray | None] = {}
+        self._equal: dict[str, Extent] = {}
+        self._born = 0
+
+    # --- what ops' `expand` functions use ---
+
+    def op(self, name: str, *inputs: Ref, **attrs: Any) -> Any:
+        """Add op `name`; type attrs follow from the inputs. Returns its ref, or a tuple of refs."""
+        found = opdef.lookup(name)
+        if found is None:
+            raise KeyError(f"no op type {name!r}")
+        index = self.add(name, inputs, self._with_types(found, inputs, attrs))
+        count = len(self.nodes[index].types)
+        return Ref(index, 0) if count == 1 else tuple(Ref(index, k) for k in range(count))
+
+    def const(self, value: Any, dtype: DType) -> Ref:
+        array = np.asarray(value, dtype.np)
+        return Ref(self.add("Const", (), {"value": array, "dtype": dtype}), 0)
+
+    def dims(self, extents: Sequence[Extent] | Extent, dtype: DType = dtypes.int32) -> Ref:
+        """The extents as an integer vector (a scalar for a single extent)."""
+        shape = () if isinstance(extents, (int, Dim)) else (len(extents),)
+        flat = (extents,) if isinstance(extents, (int, Dim)) else tuple(extents)
+        if all(isinstance(extent, int) for extent in flat):
+            return self.const(np.array(flat, dtype.np).reshape(shape), dtype)
+        node = Node("_Dims", (), (("dims", flat),), (Type(dtype, shape),), origin=self.origin)
+        return Ref(self._append(node, ("_Dims", flat, dtype, shape)), 0)
+
+    def reduce(self, name: str, value: Ref, axes: Sequence[int], keep_dims: bool = False) -> Ref:
+        found: Ref = self.op(name, value, self.const(list(axes), dtypes.int32), keep_dims=keep_dims)
+        return found
+
+    def type(self, ref: Ref) -> Type:
+        return self.nodes[ref[0]].types[ref[1]]
+
+    # --- what passes use ---
+
+    def feed(self, index: int, origin: int = -1) -> Ref:
+        node = Node("_Feed", (), (("index", index),), (self.feeds[index],), origin=origin)
+        return Ref(self._append(node, ("_Feed", index)), 0)
+
+    def read(self, slot: int, origin: int = -1) -> Ref:
+        node = Node("_Read", (), (("slot", slot),), (self.slots[slot].type,), origin=origin)
+        return Ref(self._append(node, ("_Read", slot)), 0)
+
+    def initialized(self, slot: int, origin: int = -1) -> Ref:
+        node = Node("_Initialized", (), (("slot", slot),), (Type(dtypes.bool_, ()),), origin=origin)
+        return Ref(self._append(node, ("_Initialized", slot)), 0)
+
+    def copy(self, node: Node, inputs: Sequence[Ref], after: Sequence[int] = ()) -> int:
+        """Add a node of another Step with new inputs; its types are derived anew."""
+        self.origin = node.origin
+        if node.op == "_Feed":
+            return self.feed(node.attr["index"], node.origin).node
+        if node.op == "_Read":
+            return self.read(node.attr["slot"], node.origin).node
+        if node.op == "_Initialized":
+            return self.initialized(node.attr["slot"], node.origin).node
+        if node.op == "_Dims":
+            shape = node.types[0].dims
+            flat = [self.resolve(extent) for extent in node.attr["dims"]]
+            return self.dims(flat if shape else flat[0], node.types[0].dtype).node
+        return self.add(node.op, inputs, dict(node.attrs), after)
+
+    def add(self, name: str, inputs: Sequence[Ref], attrs: Mapping[str, Any], after: Sequence[int] = ()) -> int:
+        """Add a node of a registered op with all its attrs; returns its number."""
+        found = opdef.lookup(name)
+        if found is None:
+            raise OpFailure(f"Op type not registered '{name}'")
+        canonical = tuple(sorted((key, _hashable(value)) for key, value in attrs.items()))
+        key = (name, tuple(inputs), canonical)
+        if not found.stateful and key in self._same:
+            return self._same[key]
+        types, ambiguous = self._infer(found, inputs, attrs)
+        node = Node(name, tuple(map(Ref._make, inputs)), canonical, types, tuple(after), self.origin)
+        if ambiguous or not self._native(found, node):
+            object.__setattr__(node, "host", True)
+        return self._append(node, None if found.stateful else key)
+
+    def known(self, ref: Ref) -> np.ndarray | None:
+        """An integer value as an object array of ints and Dims, where it follows from constants and extents."""
+        if ref not in self._known:
+            self._known[ref] = self._derive(ref)
+        return self._known[ref]
+
+    def call(self, node: Node) -> StepCall:
+        return StepCall(node, [self.type(ref) for ref in node.inputs], [self.known(ref) for ref in node.inputs])
+
+    def unify(self, a: Extent, b: Extent) -> Extent:
+        """Take a and b for equal from here on (a check says so); returns the one to go on with."""
+        a, b = self.resolve(a), self.resolve(b)
+        for one, other in ((a, b), (b, a)):
+            name = str(one)
+            if isinstance(one, Dim) and one is dims.symbol(name) and name not in dims.symbols(other):
+                if isinstance(other, Dim) and other is dims.symbol(str(other)) and str(other) > name:
+                    continue  # the symbol that comes first stays
+                self._equal[name] = other
+                return other
+        return a if isinstance(a, int) else b
+
+    def resolve(self, extent: Extent) -> Extent:
+        while self._equal and isinstance(extent, Dim) and extent.symbols & self._equal.keys():
+            extent = extent.substitute(self._equal)
+        return extent
+
+    def finish(
+        self, fetches: Sequence[Ref], writes: Sequence[tuple[int, Ref]] = (), targets: Sequence[int] = ()
+    ) -> Step:
+        """The Step built so far, less what nothing needs."""
+        nodes = tuple(self._resolved(node) for node in self.nodes) if self._equal else tuple(self.nodes)
+        return Step(
+            nodes, tuple(self.feeds), tuple(fetches), tuple(writes), tuple(targets), tuple(self.slots),
+            tuple(dict.fromkeys(self.checks)), tuple(self.names),
+        ).without_dead()  # fmt: skip
+
+    # --- inside ---
+
+    def _resolved(self, node: Node) -> Node:
+        types = tuple(Type(t.dtype, tuple(map(self.resolve, t.dims))) for t in node.types)
+        attrs = node.attrs
+        if node.op == "_Dims":
+            attrs = (("dims", tuple(map(self.resolve, node.attr["dims"]))),)
+        if types == node.types and attrs == node.attrs:
+            return node
+        return Node(node.op, node.inputs, attrs, types, node.after, node.origin, node.host)
+
+    def _append(self, node: Node, key: Any) -> int:
+        if key is not None and key in self._same:
+            return self._same[key]
+        self.nodes.append(node)
+        if key is not None:
+            self._same[key] = len(self.nodes) - 1
+        return len(self.nodes) - 1
+
+    def _infer(self, op: OpDef, inputs: Sequence[Ref], attrs: Mapping[str, Any]) -> tuple[tuple[Type, ...], bool]:
+        plain = {name: value.array if type(value) is Literal else value for name, value in attrs.items()}
+        x = StepInference(self, op.name, plain, inputs, self.origin)
+        out = output_dtypes(op, plain)
+        ambiguous = False
+        try:
+            shapes = op.infer(x)
+        except AmbiguousBroadcastError:
+            ambiguous = True
+            rank = max(len(self.type(ref).dims) for ref in inputs)
+            shapes = [(None,) * rank] * len(out)
+        x.finish()
+        types = []
+        for dtype, shape in zip(out, shapes, strict=True):
+            if shape is None:
+                lengths = frozenset(s for ref in inputs for extent in self.type(ref).dims for s in dims.symbols(extent))
+                raise NeedsStaticError(lengths, f"the rank of a result of '{op.name}' depends on a value")
+            types.append(Type(dtype, tuple(self._extent(extent) for extent in shape)))
+        return tuple(types), ambiguous
+
+    def _extent(self, extent: Extent | None) -> Extent:
+        if extent is None:
+            self._born += 1
+            return dims.symbol(f"h{self._born}")
+        return self.resolve(extent)
+
+    def _native(self, op: OpDef, node: Node) -> bool:
+        if op.name == "Const":
+            return True
+        if op.lower is None:
+            return False
+        ins = [self.type(ref) for ref in node.inputs]
+        if not isinstance(op.lower, Composite):
+            if any(t.dtype not in opdef.NATIVE for t in (*ins, *node.types)):
+                return False
+            own = {name for t in ins for extent in t.dims for name in dims.symbols(extent)}
+            if any(s.startswith("h") and s not in own for t in node.types for e in t.dims for s in dims.symbols(e)):
+                return self._extents_known(node) and bool(op.lower.when(self.call(node)))
+        return bool(op.lower.when(self.call(node)))
+
+    def _extents_known(self, node: Node) -> bool:
+        """Whether extents born in mid-step that the result has also stand in a known input (`tf.zeros(tf.shape(h))`)."""
+        inputs = {s for ref in node.inputs for e in self._known_dims(ref) for s in dims.symbols(e)}
+        wanted = {s for t in node.types for e in t.dims for s in dims.symbols(e)}
+        own = {s for ref in node.inputs for e in self.type(ref).dims for s in dims.symbols(e)}
+        return wanted <= inputs | own
+
+    def _known_dims(self, ref: Ref) -> list[Extent]:
+        known = self.known(ref)
+        return [] if known is None else list(known.ravel())
+
+    def _derive(self, ref: Ref) -> np.ndarray | None:
+        node = self.nodes[ref[0]]
+        type_ = node.types[ref[1]]
+        if not type_.dtype.is_integer or not isinstance(type_.size, int) or type_.size > KNOWN_ELEMENTS:
+            return None
+        if node.op == "Const":
+            return _objects(node.attr["value"].array)
+        if node.op == "_Dims":
+            found = np.empty(len(node.attr["dims"]), object)
+            found[:] = node.attr["dims"]
+            return found.reshape([int(e) for e in type_.dims])
+        op = opdef.lookup(node.op)
+        if op is None or not op.symbolic or op.stateful:
+            return None
+        return self._derive_symbolic(op, node, ref[1])
+
+    def _derive_symbolic(self, op: OpDef, node: Node, output: int) -> np.ndarray | None:
+        if op.name in ("Shape", "ShapeN", "Size", "Rank"):
+            shape = self.type(node.inputs[output]).dims
+            if op.name in ("Size", "Rank"):
+                return _objects(np.array(dims.product(shape) if op.name == "Size" else len(shape), object))
+            return _objects(np.array(shape, object))
+        inputs = [self.known(input_) for input_ in node.inputs]
+        if any(each is None for each in inputs):
+            return None
+        try:
+            result = op.reference(StepCall(node, [], []), *inputs)  # type: ignore[misc]
+        except (OpFailure, TypeError, ValueError, ZeroDivisionError, AttributeError):
+            return None  # not expressible over extents; the op itself runs, or fails, in its place
+        found = np.asarray(result[output] if isinstance(result, (tuple, list)) else result, object)
+        ok = found.size <= KNOWN_ELEMENTS and all(isinstance(e, (int, np.integer, Dim)) for e in found.ravel())
+        return _objects(found) if ok else None
+
+    def _with_types(self, op: OpDef, inputs: Sequence[Ref], attrs: Mapping[str, Any]) -> dict[str, Any]:
+        """The given attrs, those that the inputs decide, and the defaults."""
+        full = {attr.name: attr.default for attr in op.attrs if attr.optional}
+        at = 0
+        for arg in op.inputs:
+            if arg.count_attr:
+                full[arg.count_attr] = count = len(inputs) - len(op.inputs) + 1
+            elif arg.list_attr:
+                count = len(inputs) - len(op.inputs) + 1
+                full[arg.list_attr] = tuple(self.type(ref).dtype for ref in inputs[at : at + count])
+            else:
+                count = 1
+            if arg.type_attr and count and at < len(inputs):
+                full[arg.type_attr] = self.type(inputs[at]).dtype
+            at += count
+        full.update(attrs)
+        return full
+
+
+def output_dtypes(op: OpDef, attrs: Mapping[str, Any]) -> list[DType]:
+    """The dtypes of an op's outputs, references as their base."""
+    found: list[DType] = []
+    for arg in op.outputs:
+        if arg.list_attr:
+            found.extend(attrs[arg.list_attr])
+            continue
+        dtype = arg.dtype or attrs[arg.type_attr or ""]
+        found.extend([dtype.base_dtype] * (attrs[arg.count_attr] if arg.count_attr else 1))
+    return found
+
+
+def _objects(array: np.ndarray) -> np.ndarray:
+    found = np.empty(array.shape, object)
+    flat = found.reshape(-1) if array.shape else found
+    for k, element in enumerate(array.ravel()):
+        flat[k if array.shape else ()] = element if isinstance(element, Dim) else int(element)
+    return found
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return Literal(value)
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
+    hash(value)  # an attr that is no value can't be part of a step
+    return value
