@@ -1,0 +1,40 @@
+"""A lowered kernel: an internal function in IR, and what its caller hands to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+from stepjit_compiler.dims import Dim, Extent
+from stepjit_compiler.ir import Ref
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a failed check is told: `{at}`, `{value}` and `{bound}` in `message` are filled in; `origin` names the op."""
+
+    message: str
+    origin: int
+    code: int = 3
+
+
+@dataclass(frozen=True)
+class KernelCode:
+    """`define internal void|i1 @symbol(...)`.
+
+    Parameters in order: where `failures` isn't empty, first `ptr %status`; then one `ptr` or `i64` per `params`.
+    With failures the function returns i1 true after it stored four i64 at %status: number of the failure, {at}
+    (flat position), {value}, {bound}; i1 false when all is well. It has then written nothing.
+    """
+
+    symbol: str
+    text: str
+    params: tuple[Union[Ref, Dim], ...]
+    """A Ref stands for the pointer to the value's buffer, a Dim for its number."""
+    declarations: frozenset[str] = frozenset()
+    """`declare ...` lines that the text needs."""
+    failures: tuple[Failure, ...] = ()
+    cost: Extent = 0
+    """Estimated nanoseconds, over the symbols."""
+    scratch: Extent = 0
+    """Bytes of scratch memory; when not 0, the last parameter is a 64-byte aligned `ptr %scratch`."""

@@ -1,0 +1,70 @@
+"""What fusion and memory planning decide about a step: its kernels in order, and where every value lives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from stepjit_compiler.dims import Extent
+from stepjit_compiler.ir import Ref, Step
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A fusion group: one loop nest, one library call, or one op run by Python."""
+
+    kind: str
+    """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `scatter` or `host`."""
+    nodes: tuple[int, ...]
+    """Nodes computed, in order; a node may be computed by several kernels where that is cheaper than to store it."""
+    inputs: tuple[Ref, ...]
+    """Values read from buffers."""
+    outputs: tuple[Ref, ...]
+    """Values stored to buffers."""
+    name: str = ""
+
+
+class Buffer(NamedTuple):
+    """Where a value lives: `kind` and number.
+
+    feed    the data of feed `index`
+    slot    the buffer of session slot `index` (a variable)
+    const   constant data number `index`
+    arena   area number `index` of the arena
+    output  the result array number `index`
+    host    the array that host result number `index` is
+    """
+
+    kind: str
+    index: int
+
+
+class Area(NamedTuple):
+    """A piece of the arena. `offset` counts bytes when all areas before are static, else areas follow one another."""
+
+    bytes: Extent
+    offset: Extent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A step ready to be lowered."""
+
+    step: Step
+    kernels: tuple[Kernel, ...]
+    buffers: Mapping[Ref, Buffer]
+    """Where each stored value lives; values that are the same elements under another shape share a buffer."""
+    areas: tuple[Area, ...]
+    arena_bytes: Extent
+    """The arena's size over feed symbols; areas whose size is only known in mid-step are not in it (`late`)."""
+    late: tuple[Extent, ...]
+    """Byte sizes, over symbols born in mid-step, of areas numbered from len(areas) on: allocated as they come up."""
+    outputs: tuple[Ref, ...]
+    """Distinct fetched values in order; number k is returned as result k."""
+    constants: tuple[Ref, ...]
+    """Const nodes whose data stands beside the code."""
+    copies: tuple[tuple[Ref, Buffer], ...]
+    """(value, where to) copied after the last kernel: values wanted in a second place."""
+    host_results: tuple[Ref, ...]
+    """By number of host result: its value."""
