@@ -186,6 +186,18 @@ class Builder:
         """a * b + c, rounded once."""
         return self.intrinsic("fma", a, b, c)
 
+    def exact_add(self, a: Value, b: Value) -> Value:
+        """a + b, rounded on its own: never contracted to FMA."""
+        return self.binary("fadd", a, b)
+
+    def exact_sub(self, a: Value, b: Value) -> Value:
+        """a - b, rounded on its own: never contracted to FMA."""
+        return self.binary("fsub", a, b)
+
+    def exact_mul(self, a: Value, b: Value) -> Value:
+        """a * b, rounded on its own: never contracted to FMA."""
+        return self.binary("fmul", a, b)
+
     def and_(self, a: Value, b: Value) -> Value:
         return self.binary("and", a, b)
 
