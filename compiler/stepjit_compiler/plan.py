@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stepjit_compiler.dims import Extent
+from stepjit_compiler.dims import Extent, Shape
 from stepjit_compiler.ir import Ref, Step
 
 
@@ -15,7 +15,7 @@ class Kernel:
     """A fusion group: one loop nest, one library call, or one op run by Python."""
 
     kind: str
-    """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `scatter` or `host`."""
+    """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `split`, `scatter` or `host`."""
     nodes: tuple[int, ...]
     """Nodes computed, in order; a node may be computed by several kernels where that is cheaper than to store it."""
     inputs: tuple[Ref, ...]
@@ -23,6 +23,12 @@ class Kernel:
     outputs: tuple[Ref, ...]
     """Values stored to buffers."""
     name: str = ""
+    space: Shape = ()
+    """The extents that a loop kernel's loops run over."""
+    axes: tuple[int, ...] | None = None
+    """The axes of the space that the kernel's reductions run over."""
+    maps: tuple[tuple[int, tuple[int | None, ...]], ...] = ()
+    """(node, by axis of its value: the axis of the space, or None for extent 1) for the nodes of a loop kernel."""
 
 
 class Buffer(NamedTuple):

@@ -1,0 +1,8 @@
+"""Ops that only steps contain: they have no counterpart in TF's graphs."""
+
+from __future__ import annotations
+
+from stepjit_compiler.opdef import define, no_outputs
+
+# --- _AssignAny: a variable takes a value of another shape, or of a dtype that native code doesn't write ---
+define("_AssignAny", "value: T -> ", "T: type, slot: int", infer=no_outputs, stateful=True)

@@ -1,0 +1,305 @@
+"""prune: from the user's graph to a Step.
+
+Keeps the ancestors of the fetches, cut at the feeds, and turns state into values: a variable is read as what it held
+when the step began or what the step wrote last, in the order of data, control edges and then creation.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stepjit_compiler import opdef
+from stepjit_compiler.dims import Shape
+from stepjit_compiler.ir import Ref, Slot, Step, Type
+from stepjit_compiler.lowering import Update
+from stepjit_compiler.step_builder import StepBuilder
+from stepjit_runtime import dtypes
+from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
+
+
+class GraphTensor(Protocol):
+    """What the compiler sees of the front end's Tensor."""
+
+    op: Any
+    value_index: int
+
+
+class GraphOp(Protocol):
+    """What the compiler sees of the front end's Operation: type, edges and canonical attrs."""
+
+    type: str
+    name: str
+    attrs: Mapping[str, Any]
+    _id: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a step is asked to do, in terms of the user's graph."""
+
+    fetches: tuple[Any, ...]
+    """Tensors whose values are returned; none of them fed."""
+    targets: tuple[Any, ...]
+    """Operations to run."""
+    feeds: tuple[Any, ...]
+    feed_types: tuple[Type, ...]
+    """Actual types of the feeds; unknown extents are symbols `s<feed>_<axis>`."""
+    variable_shape: Callable[[Any], Shape | None] = lambda op: None
+    """The shape that a variable of unknown static shape has now; None when it holds nothing."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A Step and the graph ops it came from, by origin."""
+
+    step: Step
+    ops: tuple[Any, ...]
+
+
+class StepError(Exception):
+    """An op of the graph can't be part of this step; `op` is the graph's."""
+
+    def __init__(self, op: Any, failure: OpFailure) -> None:
+        super().__init__(failure.message)
+        self.op, self.failure = op, failure
+
+
+@dataclass(frozen=True)
+class _Handle:
+    """Stands for a variable where an op wants the variable itself."""
+
+    slot: int
+
+
+VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
+
+
+def prune(request: Request) -> Pruned:
+    """The part of the graph that the request needs, as a Step; StepError when an op can't be built."""
+    fed = {tensor: i for i, tensor in enumerate(request.feeds)}
+    ops = _ordered(_needed(request, fed))
+    translation = _Translation(request, fed, ops)
+    for number, op in enumerate(ops):
+        translation.builder.origin = number
+        try:
+            translation.translate(number, op)
+        except OpFailure as failure:
+            raise StepError(op, failure) from None
+    return Pruned(translation.finish(), tuple(ops))
+
+
+def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
+    """The ops that run: backwards from the fetches and targets, stopping at fed tensors."""
+    pending = [tensor.op for tensor in request.fetches if tensor not in fed] + list(request.targets)
+    found: dict[Any, None] = dict.fromkeys(pending)
+    while pending:
+        op = pending.pop()
+        before = [tensor.op for tensor in op.inputs if tensor not in fed]
+        for each in (*before, *op.control_inputs):
+            if each not in found:
+                found[each] = None
+                pending.append(each)
+    return found
+
+
+def _ordered(found: Mapping[Any, None]) -> list[Any]:
+    """Topological order; of several possible next ops, the one made first."""
+    ops = sorted(found, key=lambda op: op._id)
+    after: dict[Any, list[Any]] = {}
+    waiting: dict[Any, int] = {}
+    in_order = True
+    for op in ops:
+        before = {each for each in (*(t.op for t in op.inputs), *op.control_inputs) if each in found}
+        in_order = in_order and all(each._id < op._id for each in before)
+        waiting[op] = len(before)
+        for each in before:
+            after.setdefault(each, []).append(op)
+    if in_order:
+        return ops
+    ready = [(op._id, op) for op in ops if not waiting[op]]
+    result = []
+    while ready:
+        _, op = heapq.heappop(ready)
+        result.append(op)
+        for each in after.get(op, ()):
+            waiting[each] -= 1
+            if not waiting[each]:
+                heapq.heappush(ready, (each._id, each))
+    if len(result) < len(ops):
+        stuck = next(op for op in ops if waiting[op])
+        raise StepError(stuck, OpFailure(f"The graph has a cycle through '{stuck.name}'"))
+    return result
+
+
+@dataclass
+class _Translation:
+    request: Request
+    fed: Mapping[Any, int]
+    ops: Sequence[Any]
+    builder: StepBuilder = field(init=False)
+    values: dict[Any, Ref | _Handle] = field(default_factory=dict)
+    slots: dict[Any, int] = field(default_factory=dict)
+    current: dict[int, Ref] = field(default_factory=dict)
+    """By slot: what the step wrote last."""
+    effects: list[int] = field(default_factory=list)
+    """Nodes with effects on the host, in order."""
+
+    def __post_init__(self) -> None:
+        self.builder = StepBuilder(self.request.feed_types, names=[op.name for op in self.ops])
+        for tensor, index in self.fed.items():
+            self.values[tensor] = self.builder.feed(index)
+
+    def translate(self, number: int, op: Any) -> None:
+        if op.type in ("Placeholder", "PlaceholderV2"):
+            raise OpFailure(missing_feed(op))
+        if op.type in VARIABLES:
+            self._set(op, [_Handle(self._slot(number, op))])
+        elif op.type in ("NoOp", "ControlTrigger"):
+            return
+        elif op.type in ("IsVariableInitialized", "VarIsInitializedOp"):
+            self._set(op, [self._is_initialized(number, op)])
+        elif op.type == "ReadVariableOp":
+            self._set(op, [self._value(op.inputs[0])])
+        elif op.type == "PlaceholderWithDefault":
+            self._set(op, [self._value(op.inputs[0])])
+        else:
+            self._translate_op(number, op)
+
+    def _translate_op(self, number: int, op: Any) -> None:
+        definition = opdef.lookup(op.type)
+        if definition is None:
+            raise OpFailure(f"Op type not registered '{op.type}' in this binary")
+        if isinstance(definition.lower, Update):
+            self._update(op, definition)
+            return
+        attrs = {name: value for name, value in op.attrs.items() if name in definition.attr}
+        if "seed2" in definition.attr and definition.stateful:
+            self.builder.slots.append(Slot("stream", Type(dtypes.int64, ()), number))
+            attrs["_slot"] = len(self.builder.slots) - 1
+        inputs = [self._value(tensor) for tensor in op.inputs]
+        after = self.effects[-1:] if definition.stateful else ()
+        node = self.builder.add(op.type, inputs, attrs, after)
+        if definition.stateful:
+            self.effects.append(node)
+        self._set(op, [Ref(node, k) for k in range(len(self.builder.nodes[node].types))])
+
+    def _update(self, op: Any, definition: opdef.OpDef) -> None:
+        """An op that changes variables: compute the new values and note them."""
+        update = definition.lower
+        handles = [self.values[op.inputs[i]] for i in update.slots]
+        for handle in handles:
+            if not isinstance(handle, _Handle):
+                raise OpFailure(f"'{op.type}' needs a variable, but its input is fed or computed")
+        slots = [handle.slot for handle in handles if isinstance(handle, _Handle)]
+        refs = [
+            self._old_value(tensor, op, i in update.slots)
+            for i, tensor in enumerate(op.inputs)
+        ]
+        call = opdef.Call(op.type, op.attrs, [])
+        new = update.expand(self.builder, call, *refs)
+        for slot, value in zip(slots, new, strict=True):
+            self._write(op, slot, value)
+        if op.outputs:
+            self._set(op, [new[0]])
+
+    def _old_value(self, tensor: Any, op: Any, is_slot: bool) -> Ref | None:
+        # A plain assignment does not read what it replaces, so the variable need not hold anything.
+        if is_slot and op.type in ("Assign", "AssignVariableOp"):
+            return None
+        return self._value(tensor)
+
+    def _write(self, op: Any, slot: int, value: Ref) -> None:
+        have, new = self.builder.slots[slot].type, self.builder.type(value)
+        if have.dtype is not new.dtype:
+            raise OpFailure(f"Assign of {new.dtype.name} to a variable of {have.dtype.name}")
+        if not _static(have) or have.dims != new.dims or not opdef_native(have):
+            if _static(have) and not self._may_reshape(op, have, new):
+                shapes = f"{opdef.show(have.dims)} rhs shape= {opdef.show(new.dims)}"
+                raise OpFailure(f"Assign requires shapes of both tensors to match. lhs shape= {shapes}")
+            node = self.builder.add("_AssignAny", [value], {"slot": slot}, self.effects[-1:])
+            self.effects.append(node)
+        self.current[slot] = value
+
+    def _may_reshape(self, op: Any, have: Type, new: Type) -> bool:
+        if op.attrs.get("validate_shape") is False or not opdef_native(have):
+            return True
+        variable = self.ops[self.builder.slots[self._slot_of(op)].origin]
+        shape = variable.attrs.get("shape")
+        return (shape is None or None in shape) and op.type == "AssignVariableOp"
+
+    def _slot_of(self, op: Any) -> int:
+        handle = self.values[op.inputs[0]]
+        assert isinstance(handle, _Handle)
+        return handle.slot
+
+    def _slot(self, number: int, op: Any) -> int:
+        key = (op.attrs.get("container", b""), op.attrs.get("shared_name") or op.name.encode())
+        if key not in self.slots:
+            shape = op.attrs.get("shape")
+            if shape is None or None in shape:
+                shape = self.request.variable_shape(op)
+            # Unknown and empty as yet: rank 0 stands in; nothing may read it before it is assigned.
+            type_ = Type(op.attrs["dtype"].base_dtype, (-1,) if shape is None else tuple(shape))
+            self.builder.slots.append(Slot("variable", type_, number))
+            self.slots[key] = len(self.builder.slots) - 1
+        return self.slots[key]
+
+    def _value(self, tensor: Any) -> Ref:
+        value = self.values[tensor]
+        if not isinstance(value, _Handle):
+            return value
+        slot = value.slot
+        if slot in self.current:
+            return self.current[slot]
+        if self.builder.slots[slot].type.dims == (-1,):
+            name = self.ops[self.builder.slots[slot].origin].name
+            raise OpFailure(f"Attempting to use uninitialized value {name}", FAILED_PRECONDITION)
+        return self.builder.read(slot, self.builder.slots[slot].origin)
+
+    def _is_initialized(self, number: int, op: Any) -> Ref:
+        slot = self._slot_of(op)
+        if slot in self.current:
+            return self.builder.const(True, dtypes.bool_)
+        return self.builder.initialized(slot, number)
+
+    def _set(self, op: Any, refs: Sequence[Ref | _Handle]) -> None:
+        for tensor, ref in zip(op.outputs, refs):
+            self.values.setdefault(tensor, ref)
+
+    def finish(self) -> Step:
+        fetches = [self._value(tensor) for tensor in self.request.fetches]
+        native = [
+            (slot, value)
+            for slot, value in sorted(self.current.items())
+            if not any(self._assigns(node, slot) for node in self.effects)
+        ]
+        targets = [node for node in self.effects if not self.builder.nodes[node].types or self._has_effect(node)]
+        return self.builder.finish(fetches, native, targets)
+
+    def _assigns(self, node: int, slot: int) -> bool:
+        found = self.builder.nodes[node]
+        return found.op == "_AssignAny" and found.attr["slot"] == slot
+
+    def _has_effect(self, node: int) -> bool:
+        # A random op was asked for even when nothing reads it: its stream moves on.
+        return True
+
+
+def _static(type_: Type) -> bool:
+    return all(isinstance(extent, int) and extent >= 0 for extent in type_.dims)
+
+
+def opdef_native(type_: Type) -> bool:
+    return type_.dtype in opdef.NATIVE
+
+
+def missing_feed(op: Any) -> str:
+    """TF's words for a placeholder that is needed but not fed."""
+    shape = op.attrs.get("shape")
+    names = {"float32": "float", "float64": "double", "float16": "half"}
+    text = f"You must feed a value for placeholder tensor '{op.name}' with dtype "
+    text += names.get(op.attrs["dtype"].name, op.attrs["dtype"].name)
+    return text if shape is None else f"{text} and shape {opdef.show(shape)}"
