@@ -1,0 +1,263 @@
+"""plan memory: where every stored value lives.
+
+A value that is fetched is computed into its result array, one that a variable takes is computed into the variable
+where nothing needs the old value any more; the rest share one arena, placed greedily by size [Pisarchyk and Lee,
+"Efficient memory management for deep neural net inference", 2020].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stepjit_compiler import dims, opdef
+from stepjit_compiler.dims import Extent
+from stepjit_compiler.ir import Ref, Step
+from stepjit_compiler.lowering import Elementwise
+from stepjit_compiler.passes.fuse import root_of
+from stepjit_compiler.plan import Area, Buffer, Kernel, Plan
+
+ALIGNMENT = 64
+
+
+def plan_memory(step: Step, kernels: Sequence[Kernel]) -> Plan:
+    """Assign a buffer to every value that is stored."""
+    return _Memory(step, tuple(kernels)).plan()
+
+
+@dataclass
+class _Life:
+    """A value in the arena: from the kernel that makes it to the last that reads it."""
+
+    ref: Ref
+    first: int
+    last: int
+    bytes: Extent
+
+
+@dataclass
+class _Memory:
+    step: Step
+    kernels: tuple[Kernel, ...]
+    buffers: dict[Ref, Buffer] = field(default_factory=dict)
+    constants: list[Ref] = field(default_factory=list)
+    copies: list[tuple[Ref, Buffer]] = field(default_factory=list)
+    host_results: list[Ref] = field(default_factory=list)
+    made_by: dict[Ref, int] = field(default_factory=dict)
+    read_by: dict[Ref, list[int]] = field(default_factory=dict)
+
+    def plan(self) -> Plan:
+        for k, kernel in enumerate(self.kernels):
+            for ref in kernel.outputs:
+                self.made_by[ref] = k
+            for ref in kernel.inputs:
+                self.read_by.setdefault(self.root(ref), []).append(k)
+        self._sources()
+        outputs = tuple(dict.fromkeys(self.step.fetches))
+        self._slots(outputs)
+        self._results(outputs)
+        areas, total, late = self._arena()
+        self._aliases()
+        return Plan(
+            self.step, self.kernels, self.buffers, tuple(areas), total, tuple(late), outputs,
+            tuple(self.constants), tuple(self.copies), tuple(self.host_results),
+        )  # fmt: skip
+
+    def root(self, ref: Ref) -> Ref:
+        return root_of(self.step, ref)
+
+    def _sources(self) -> None:
+        """Feeds, variables, constants and the results of host ops have their places already."""
+        wanted = {self.root(ref) for kernel in self.kernels for ref in kernel.inputs}
+        wanted |= {self.root(ref) for ref in self.step.fetches} | {self.root(ref) for _, ref in self.step.writes}
+        for ref in sorted(wanted):
+            node = self.step.nodes[ref.node]
+            if node.op == "_Feed":
+                self.buffers[ref] = Buffer("feed", node.attr["index"])
+            elif node.op == "_Read":
+                self.buffers[ref] = Buffer("slot", node.attr["slot"])
+            elif node.op == "Const":
+                self.buffers[ref] = Buffer("const", len(self.constants))
+                self.constants.append(ref)
+        for kernel in self.kernels:
+            if kernel.kind == "host":
+                for k in range(len(self.step.nodes[kernel.nodes[0]].types)):
+                    ref = Ref(kernel.nodes[0], k)
+                    self.buffers[ref] = Buffer("host", len(self.host_results))
+                    self.host_results.append(ref)
+
+    def _slots(self, outputs: Sequence[Ref]) -> None:
+        pending = []
+        for slot, ref in self.step.writes:
+            root, target = self.root(ref), Buffer("slot", slot)
+            if root not in self.buffers and self._in_place(slot, root, outputs):
+                self.buffers[root] = target
+            elif self.buffers.get(root) != target:
+                pending.append((ref, target))
+        self.copies = pending
+
+    def _in_place(self, slot: int, root: Ref, outputs: Sequence[Ref]) -> bool:
+        """Whether `root` may be computed straight into the slot: nothing needs the old value then or later."""
+        old = next((i for i, node in enumerate(self.step.nodes) if node.op == "_Read" and node.attr["slot"] == slot), -1)
+        if old < 0:
+            return True
+        before = Ref(old, 0)
+        leaving = [self.root(ref) for ref in (*outputs, *(ref for _, ref in self.step.writes))]
+        if before in leaving:
+            return False
+        made = self.made_by[root]
+        readers = self.read_by.get(before, [])
+        if any(k > made for k in readers):
+            return False
+        return made not in readers or self._aligned(self.kernels[made], before)
+
+    def _aligned(self, kernel: Kernel, old: Ref) -> bool:
+        """Whether the kernel reads each element of `old` only on the way to storing that same element."""
+        if kernel.kind == "scatter":
+            node = self.step.nodes[kernel.nodes[0]]
+            return self.root(node.inputs[0]) == old and old not in map(self.root, node.inputs[1:])
+        if kernel.kind not in ("loop", "product") or kernel.axes is not None:
+            return False
+        for i in kernel.nodes:
+            node = self.step.nodes[i]
+            if old in map(self.root, node.inputs):
+                op = opdef.lookup(node.op)
+                same = node.types[0].dims == kernel.space and all(
+                    self.step.type(ref).dims == kernel.space for ref in node.inputs if self.root(ref) == old
+                )
+                if op is None or not isinstance(op.lower, Elementwise) or not same:
+                    return False
+        return True
+
+    def _results(self, outputs: Sequence[Ref]) -> None:
+        copies = []
+        for k, ref in enumerate(outputs):
+            root = self.root(ref)
+            if root in self.buffers:
+                if self.buffers[root].kind != "host" or root != ref:
+                    copies.append((ref, Buffer("output", k)))
+            else:
+                self.buffers[root] = Buffer("output", k)
+        self.copies = copies + self._safe_order(self.copies)
+
+    def _safe_order(self, pending: list[tuple[Ref, Buffer]]) -> list[tuple[Ref, Buffer]]:
+        """Copies into slots, each after those that still read the slot's old value."""
+        done: list[tuple[Ref, Buffer]] = []
+        while pending:
+            sources = [self.buffers.get(self.root(ref)) for ref, _ in pending]
+            ready = [
+                k
+                for k, (_, target) in enumerate(pending)
+                if not any(source == target for j, source in enumerate(sources) if j != k)
+            ]
+            if not ready:
+                raise AssertionError("variables that take one another's values are parted by `simplify`")
+            done.append(pending.pop(ready[0]))
+        return done
+
+    # --- the arena ---
+
+    def _arena(self) -> tuple[list[Area], Extent, list[Extent]]:
+        lives = self._lives()
+        known = [life for life in lives if not _is_late(life.bytes)]
+        areas: list[Area] = []
+        static = sorted((x for x in known if isinstance(x.bytes, int)), key=lambda x: (-_int(x.bytes), x.ref))
+        total: Extent = self._place_static(static, areas)
+        total = self._place_symbolic([x for x in known if not isinstance(x.bytes, int)], areas, total)
+        late = []
+        for life in lives:
+            if _is_late(life.bytes):
+                self.buffers[life.ref] = Buffer("arena", len(areas) + len(late))
+                late.append(life.bytes)
+        return areas, total, late
+
+    def _lives(self) -> list[_Life]:
+        end = len(self.kernels)
+        leaving = {self.root(ref) for ref, _ in self.copies}
+        found = []
+        for ref, made in self.made_by.items():
+            if ref not in self.buffers:
+                last = end if ref in leaving else max(self.read_by.get(ref, [made]))
+                found.append(_Life(ref, made, last, _round_up(self.step.type(ref).bytes)))
+        return found
+
+    def _place_static(self, lives: Sequence[_Life], areas: list[Area]) -> int:
+        placed: list[tuple[_Life, int]] = []
+        for life in lives:
+            size = _int(life.bytes)
+            busy = sorted(
+                (offset, offset + _int(other.bytes))
+                for other, offset in placed
+                if other.first <= life.last and life.first <= other.last
+            )
+            offset = 0
+            for start, stop in busy:
+                if offset + size <= start:
+                    break
+                offset = max(offset, stop)
+            placed.append((life, offset))
+            self.buffers[life.ref] = Buffer("arena", len(areas))
+            areas.append(Area(size, offset))
+        return max((offset + _int(life.bytes) for life, offset in placed), default=0)
+
+    def _place_symbolic(self, lives: Sequence[_Life], areas: list[Area], start: Extent) -> Extent:
+        """Values whose sizes are surely no larger than an area's share it, one after another."""
+        shared: list[tuple[Extent, list[_Life]]] = []
+        for life in sorted(lives, key=lambda x: (x.first, x.ref)):
+            for size, members in shared:
+                free = all(other.last < life.first or life.last < other.first for other in members)
+                if free and dims.at_most(life.bytes, size):
+                    members.append(life)
+                    break
+            else:
+                shared.append((life.bytes, [life]))
+        offset = start
+        for size, members in shared:
+            for life in members:
+                self.buffers[life.ref] = Buffer("arena", len(areas))
+                areas.append(Area(life.bytes, offset))
+            offset = offset + size
+        return offset
+
+    def _aliases(self) -> None:
+        """Values that are others' elements under another shape are found at the others' buffers."""
+        for ref, _ in self.step.refs():
+            root = self.root(ref)
+            if root != ref and root in self.buffers:
+                self.buffers[ref] = self.buffers[root]
+
+
+def _round_up(size: Extent) -> Extent:
+    return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+
+
+def _is_late(size: Extent) -> bool:
+    return any(name.startswith("h") for name in dims.symbols(size))
+
+
+def overlaps(plan: Plan, values: Mapping[str, int]) -> list[tuple[Ref, Ref]]:
+    """Pairs of values that live at the same time in the same arena bytes, for given extents: must be none."""
+    lives: list[tuple[Ref, int, int, int, int]] = []
+    for k, kernel in enumerate(plan.kernels):
+        for ref in kernel.outputs:
+            buffer = plan.buffers[ref]
+            if buffer.kind == "arena" and buffer.index < len(plan.areas):
+                area = plan.areas[buffer.index]
+                readers = [
+                    j for j, other in enumerate(plan.kernels) if ref in {root_of(plan.step, r) for r in other.inputs}
+                ]
+                leaving = ref in {root_of(plan.step, r) for r, _ in plan.copies}
+                last = len(plan.kernels) if leaving else max(readers, default=k)
+                start = dims.evaluate(area.offset, values)
+                lives.append((ref, k, last, start, start + dims.evaluate(plan.step.type(ref).bytes, values)))
+    return [
+        (a[0], b[0])
+        for n, a in enumerate(lives)
+        for b in lives[n + 1 :]
+        if a[1] <= b[2] and b[1] <= a[2] and a[3] < b[4] and b[3] < a[4]
+    ]
+
+
+def _int(extent: Extent) -> int:
+    assert isinstance(extent, int)
+    return extent
