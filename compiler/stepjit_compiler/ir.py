@@ -24,6 +24,7 @@ import numpy as np
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim, Extent, Shape
 from stepjit_runtime.dtypes import DType
+from stepjit_runtime.errors import OpFailure
 
 INLINE_BYTES = 1024
 """Constants up to this size are part of the code; larger ones are data beside it."""
@@ -107,6 +108,14 @@ class Node:
     @cached_property
     def attr(self) -> dict[str, Any]:
         return dict(self.attrs)
+
+
+class StepFailure(Exception):
+    """A step can't run, or did not: `origin` is the number of the graph op to blame, `failure` what is wrong."""
+
+    def __init__(self, origin: int, failure: OpFailure) -> None:
+        super().__init__(f"op @{origin}: {failure.message}")
+        self.origin, self.failure = origin, failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,5 +219,5 @@ def born(node: Node) -> list[tuple[str, int, int]]:
         (str(extent), k, axis)
         for k, type_ in enumerate(node.types)
         for axis, extent in enumerate(type_.dims)
-        if isinstance(extent, Dim) and str(extent).startswith("h")
+        if isinstance(extent, Dim) and str(extent).startswith("h") and str(extent)[1:].isdigit()
     ]

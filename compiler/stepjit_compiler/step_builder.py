@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Union
 
 import numpy as np
 
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Dim, Extent
-from stepjit_compiler.ir import Check, Literal, Node, Ref, Slot, Step, Type
-from stepjit_compiler.lowering import Composite
+from stepjit_compiler.ir import Attrs, Check, Literal, Node, Ref, Slot, Step, Type
+from stepjit_compiler.lowering import Composite, always
 from stepjit_compiler.opdef import Call, Inference, OpDef, ShapeLike
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import OpFailure
+
+_OF_SHAPES = ("Shape", "ShapeN", "Size", "Rank")
+"""Ops whose results are the extents of their inputs."""
+
+UnsureShape = tuple[Union[Extent, None], ...]
 
 KNOWN_ELEMENTS = 64
 """Integer tensors up to this many elements are followed as extents."""
@@ -25,6 +30,10 @@ KNOWN_ELEMENTS = 64
 
 class AmbiguousBroadcastError(Exception):
     """Whether an extent is stretched is only known when the op runs."""
+
+
+class CompositeError(Exception):
+    """A composite's expansion does not have the composite's own types."""
 
 
 class NeedsStaticError(Exception):
@@ -60,15 +69,19 @@ def plain_attrs(attrs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 class StepInference(Inference):
     """Shape inference inside the compiler: ranks are known and extents are ints or Dims."""
 
-    __slots__ = ("_builder", "_checks", "_inputs", "_origin")
+    __slots__ = ("_builder", "_checks", "_inputs", "_origin", "late")
+
+    late: bool
+    """Whether a condition can only be seen when the op runs: its reference looks at it then."""
 
     def __init__(
         self, builder: StepBuilder, op: str, attrs: Mapping[str, Any], inputs: Sequence[Ref], origin: int
     ) -> None:
         self.op, self.attrs = op, attrs
         self._builder, self._inputs, self._origin = builder, inputs, origin
-        self.dtypes = [builder.type(ref).dtype for ref in inputs]
+        self.dtypes = [builder.nodes[n].types[k].dtype for n, k in inputs]
         self._checks: list[Check] = []
+        self.late = False
 
     def shape(self, i: int) -> ShapeLike:
         return self._builder.type(self._inputs[i]).dims
@@ -91,21 +104,30 @@ class StepInference(Inference):
     def equal(self, a: Extent | None, b: Extent | None, message: str) -> Extent | None:
         if a is None or b is None:
             return b if a is None else a
+        a, b = self._builder.resolve(a), self._builder.resolve(b)
         if a is b or a == b:
             return a
         if isinstance(a, int) and isinstance(b, int):
             self.fail(message)
+        if is_late(a) or is_late(b):
+            self.late = True
+            return b if is_late(a) else a
         self._checks.append(Check("eq", a, b, message, self._origin))
         return self._builder.unify(a, b)
 
     def check(self, holds: str, a: Extent | None, b: Extent | None, message: str) -> None:
         if a is None or b is None:
             return
+        a, b = self._builder.resolve(a), self._builder.resolve(b)
         found = Check(holds, a, b, message, self._origin)
         if isinstance(a, int) and isinstance(b, int):
             if found.fails({}):
                 self.fail(message)
-        elif not (holds == "ge" and dims.at_most(b, a)):
+        elif holds == "ge" and dims.at_most(b, a):
+            return
+        elif is_late(a) or is_late(b):
+            self.late = True
+        else:
             self._checks.append(found)
 
     def _broadcast_extent(self, a: Extent | None, b: Extent | None, shapes: list[Any]) -> Extent | None:
@@ -117,6 +139,11 @@ class StepInference(Inference):
 
     def finish(self) -> None:
         self._builder.checks.extend(self._checks)
+
+
+def is_late(extent: Extent) -> bool:
+    """Whether the extent is only known in mid-step."""
+    return isinstance(extent, Dim) and any(name.startswith("h") for name in extent.symbols)
 
 
 def _never_one(extent: Extent | None) -> bool:
@@ -149,13 +176,12 @@ class StepBuilder:
         found = opdef.lookup(name)
         if found is None:
             raise KeyError(f"no op type {name!r}")
-        index = self.add(name, inputs, self._with_types(found, inputs, attrs))
-        count = len(self.nodes[index].types)
-        return Ref(index, 0) if count == 1 else tuple(Ref(index, k) for k in range(count))
+        refs = self.emit(name, inputs, self._with_types(found, inputs, attrs))
+        return refs[0] if len(refs) == 1 else refs
 
     def const(self, value: Any, dtype: DType) -> Ref:
         array = np.asarray(value, dtype.np)
-        return Ref(self.add("Const", (), {"value": array, "dtype": dtype}), 0)
+        return self.emit("Const", (), {"value": array, "dtype": dtype})[0]
 
     def dims(self, extents: Sequence[Extent] | Extent, dtype: DType = dtypes.int32) -> Ref:
         """The extents as an integer vector (a scalar for a single extent)."""
@@ -176,7 +202,9 @@ class StepBuilder:
     # --- what passes use ---
 
     def feed(self, index: int, origin: int = -1) -> Ref:
-        node = Node("_Feed", (), (("index", index),), (self.feeds[index],), origin=origin)
+        found = self.feeds[index]
+        type_ = Type(found.dtype, tuple(map(self.resolve, found.dims)))
+        node = Node("_Feed", (), (("index", index),), (type_,), origin=origin)
         return Ref(self._append(node, ("_Feed", index)), 0)
 
     def read(self, slot: int, origin: int = -1) -> Ref:
@@ -190,41 +218,53 @@ class StepBuilder:
     def copy(self, node: Node, inputs: Sequence[Ref], after: Sequence[int] = ()) -> int:
         """Add a node of another Step with new inputs; its types are derived anew."""
         self.origin = node.origin
+        if not node.op.startswith("_"):
+            return self._add(node.op, tuple(inputs), node.attrs, tuple(after))
         if node.op == "_Feed":
             return self.feed(node.attr["index"], node.origin).node
         if node.op == "_Read":
             return self.read(node.attr["slot"], node.origin).node
         if node.op == "_Initialized":
             return self.initialized(node.attr["slot"], node.origin).node
-        if node.op == "_Dims":
-            shape = node.types[0].dims
-            flat = [self.resolve(extent) for extent in node.attr["dims"]]
-            return self.dims(flat if shape else flat[0], node.types[0].dtype).node
-        return self.add(node.op, inputs, dict(node.attrs), after)
+        shape = node.types[0].dims
+        flat = [self.resolve(extent) for extent in node.attr["dims"]]
+        return self.dims(flat if shape else flat[0], node.types[0].dtype).node
+
+    def emit(self, name: str, inputs: Sequence[Ref], attrs: Mapping[str, Any]) -> tuple[Ref, ...]:
+        """Add a node and return its outputs, or what stands for them; passes that rewrite as they build override it."""
+        index = self.add(name, inputs, attrs)
+        return tuple(Ref(index, k) for k in range(len(self.nodes[index].types)))
 
     def add(self, name: str, inputs: Sequence[Ref], attrs: Mapping[str, Any], after: Sequence[int] = ()) -> int:
         """Add a node of a registered op with all its attrs; returns its number."""
-        found = opdef.lookup(name)
-        if found is None:
-            raise OpFailure(f"Op type not registered '{name}'")
         canonical = tuple(sorted((key, _hashable(value)) for key, value in attrs.items()))
-        key = (name, tuple(inputs), canonical)
-        if not found.stateful and key in self._same:
-            return self._same[key]
-        types, ambiguous = self._infer(found, inputs, attrs)
-        node = Node(name, tuple(map(Ref._make, inputs)), canonical, types, tuple(after), self.origin)
-        if ambiguous or not self._native(found, node):
-            object.__setattr__(node, "host", True)
-        return self._append(node, None if found.stateful else key)
+        return self._add(name, tuple(map(Ref._make, inputs)), canonical, tuple(after))
 
     def known(self, ref: Ref) -> np.ndarray | None:
         """An integer value as an object array of ints and Dims, where it follows from constants and extents."""
-        if ref not in self._known:
-            self._known[ref] = self._derive(ref)
-        return self._known[ref]
+        known = self._known
+        if ref in known:
+            return known[ref]
+        waiting = [ref]
+        while waiting:
+            top = waiting[-1]
+            missing = [each for each in self._derived_from(top) if each not in known]
+            if missing:
+                waiting.extend(missing)
+            else:
+                known[top] = self._derive(top)
+                waiting.pop()
+        return known[ref]
 
     def call(self, node: Node) -> StepCall:
         return StepCall(node, [self.type(ref) for ref in node.inputs], [self.known(ref) for ref in node.inputs])
+
+    def assume(self, checks: Sequence[Check]) -> None:
+        """Take over another Step's checks and what follows from them."""
+        for check in checks:
+            if check.holds == "eq":
+                self.unify(check.a, check.b)
+        self.checks.extend(checks)
 
     def unify(self, a: Extent, b: Extent) -> Extent:
         """Take a and b for equal from here on (a check says so); returns the one to go on with."""
@@ -272,45 +312,69 @@ class StepBuilder:
             self._same[key] = len(self.nodes) - 1
         return len(self.nodes) - 1
 
-    def _infer(self, op: OpDef, inputs: Sequence[Ref], attrs: Mapping[str, Any]) -> tuple[tuple[Type, ...], bool]:
-        plain = {name: value.array if type(value) is Literal else value for name, value in attrs.items()}
-        x = StepInference(self, op.name, plain, inputs, self.origin)
+    def _add(self, name: str, inputs: tuple[Ref, ...], attrs: Attrs, after: tuple[int, ...]) -> int:
+        found = opdef.lookup(name)
+        if found is None:
+            raise OpFailure(f"Op type not registered '{name}'")
+        key = None
+        if not found.stateful:
+            key = (name, inputs, attrs)
+            index = self._same.get(key)
+            if index is not None:
+                return index
+        shapes, late = self.infer(found, inputs, attrs)
+        types = tuple([Type(dtype, tuple(map(self._extent, shape))) for dtype, shape in shapes])
+        node = Node(name, inputs, attrs, types, after, self.origin)
+        if late or not self.is_native(found, node):
+            object.__setattr__(node, "host", True)
+        return self._append(node, key)
+
+    def infer(self, op: OpDef, inputs: Sequence[Ref], attrs: Attrs) -> tuple[list[tuple[DType, UnsureShape]], bool]:
+        """(dtype, shape) of each output by the op's own rule, and whether only running the op shows if it fits."""
+        plain = plain_attrs(attrs)
         out = output_dtypes(op, plain)
-        ambiguous = False
+        if op.name == "Const":
+            return [(out[0], plain["value"].shape)], False
+        x = StepInference(self, op.name, plain, inputs, self.origin)
         try:
             shapes = op.infer(x)
         except AmbiguousBroadcastError:
-            ambiguous = True
             rank = max(len(self.type(ref).dims) for ref in inputs)
-            shapes = [(None,) * rank] * len(out)
+            return [(dtype, (None,) * rank) for dtype in out], True
         x.finish()
-        types = []
+        found: list[tuple[DType, UnsureShape]] = []
         for dtype, shape in zip(out, shapes, strict=True):
             if shape is None:
                 lengths = frozenset(s for ref in inputs for extent in self.type(ref).dims for s in dims.symbols(extent))
                 raise NeedsStaticError(lengths, f"the rank of a result of '{op.name}' depends on a value")
-            types.append(Type(dtype, tuple(self._extent(extent) for extent in shape)))
-        return tuple(types), ambiguous
+            found.append((dtype, shape))
+        return found, x.late
 
     def _extent(self, extent: Extent | None) -> Extent:
+        if extent.__class__ is int:
+            return extent  # type: ignore[return-value]
         if extent is None:
             self._born += 1
             return dims.symbol(f"h{self._born}")
         return self.resolve(extent)
 
-    def _native(self, op: OpDef, node: Node) -> bool:
+    def is_native(self, op: OpDef, node: Node) -> bool:
+        """Whether the node becomes native code (a composite: is expanded) rather than run by Python."""
         if op.name == "Const":
             return True
-        if op.lower is None:
+        lower = op.lower
+        if lower is None:
             return False
-        ins = [self.type(ref) for ref in node.inputs]
-        if not isinstance(op.lower, Composite):
+        if not isinstance(lower, Composite):
+            ins = [self.type(ref) for ref in node.inputs]
             if any(t.dtype not in opdef.NATIVE for t in (*ins, *node.types)):
                 return False
-            own = {name for t in ins for extent in t.dims for name in dims.symbols(extent)}
-            if any(s.startswith("h") and s not in own for t in node.types for e in t.dims for s in dims.symbols(e)):
-                return self._extents_known(node) and bool(op.lower.when(self.call(node)))
-        return bool(op.lower.when(self.call(node)))
+            if any(is_late(e) for t in node.types for e in t.dims if e.__class__ is not int):
+                own = {name for t in ins for extent in t.dims for name in dims.symbols(extent)}
+                late = {s for t in node.types for e in t.dims for s in dims.symbols(e) if s.startswith("h")}
+                if not late <= own and not self._extents_known(node):
+                    return False
+        return lower.when is always or bool(lower.when(self.call(node)))
 
     def _extents_known(self, node: Node) -> bool:
         """Whether extents born in mid-step that the result has also stand in a known input (`tf.zeros(tf.shape(h))`)."""
@@ -322,6 +386,14 @@ class StepBuilder:
     def _known_dims(self, ref: Ref) -> list[Extent]:
         known = self.known(ref)
         return [] if known is None else list(known.ravel())
+
+    def _derived_from(self, ref: Ref) -> tuple[Ref, ...]:
+        """The values that `_derive` asks for."""
+        node = self.nodes[ref[0]]
+        if not node.inputs or not node.types[ref[1]].dtype.is_integer or node.op in _OF_SHAPES:
+            return ()
+        op = opdef.lookup(node.op)
+        return node.inputs if op is not None and op.symbolic else ()
 
     def _derive(self, ref: Ref) -> np.ndarray | None:
         node = self.nodes[ref[0]]
@@ -337,10 +409,15 @@ class StepBuilder:
         op = opdef.lookup(node.op)
         if op is None or not op.symbolic or op.stateful:
             return None
-        return self._derive_symbolic(op, node, ref[1])
+        found = self._derive_symbolic(op, node, ref[1])
+        if found is None or found.shape != type_.dims:
+            return None
+        limits = np.iinfo(type_.dtype.np)
+        inside = all(isinstance(e, Dim) or limits.min <= e <= limits.max for e in found.ravel())
+        return found if inside else None  # a number that wraps is for the op itself to find
 
     def _derive_symbolic(self, op: OpDef, node: Node, output: int) -> np.ndarray | None:
-        if op.name in ("Shape", "ShapeN", "Size", "Rank"):
+        if op.name in _OF_SHAPES:
             shape = self.type(node.inputs[output]).dims
             if op.name in ("Size", "Rank"):
                 return _objects(np.array(dims.product(shape) if op.name == "Size" else len(shape), object))
