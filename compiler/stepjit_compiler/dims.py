@@ -72,6 +72,12 @@ class Dim:
     def __floordiv__(self, other: Extent) -> Extent:
         if isinstance(other, int) and other != 0 and all(factor % other == 0 for _, factor in self.terms):
             return _from_terms({product: factor // other for product, factor in self.terms})
+        if isinstance(other, int) and other > 0:
+            whole = {product: factor for product, factor in self.terms if product and factor % other == 0}
+            if len(whole) == len(self.terms) - 1 and self.terms[-1][0] == ():
+                return _from_terms({product: factor // other for product, factor in whole.items()}) + (
+                    self.terms[-1][1] // other
+                )
         if self is other:
             return 1  # only reached by extents that were checked to be non-zero
         exact = _divide(self, other)
