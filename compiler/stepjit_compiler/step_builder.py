@@ -22,6 +22,9 @@ from stepjit_runtime.errors import OpFailure
 _OF_SHAPES = ("Shape", "ShapeN", "Size", "Rank")
 """Ops whose results are the extents of their inputs."""
 
+SOURCES = frozenset(("_Feed", "_Read", "_Initialized", "_Dims"))
+"""The ops that a Step has of its own (see `ir`): they have no inputs and no definition."""
+
 UnsureShape = tuple[Union[Extent, None], ...]
 
 KNOWN_ELEMENTS = 64
@@ -218,7 +221,7 @@ class StepBuilder:
     def copy(self, node: Node, inputs: Sequence[Ref], after: Sequence[int] = ()) -> int:
         """Add a node of another Step with new inputs; its types are derived anew."""
         self.origin = node.origin
-        if not node.op.startswith("_"):
+        if node.op not in SOURCES:
             return self._add(node.op, tuple(inputs), node.attrs, tuple(after))
         if node.op == "_Feed":
             return self.feed(node.attr["index"], node.origin).node
