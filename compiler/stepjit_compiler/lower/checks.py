@@ -1,0 +1,58 @@
+"""Checks of indices that data brings, made before a kernel reads or writes anything by them."""
+
+from __future__ import annotations
+
+from stepjit_compiler import dims, opdef
+from stepjit_compiler.ir import Ref
+from stepjit_compiler.lower.builder import Value
+from stepjit_compiler.lower.kernel_code import Failure
+from stepjit_compiler.lower.point import Point
+from stepjit_compiler.lowering import Check, Indexed, Scatter
+from stepjit_runtime import dtypes
+
+
+def emit_checks(point: Point) -> None:
+    """For every op of the kernel that is indexed by data: return with a failure at the first bad index."""
+    for i in point.kernel.nodes:
+        node = point.step.nodes[i]
+        op = opdef.lookup(node.op)
+        if op is None:
+            continue
+        if isinstance(op.lower, Indexed):
+            for check in op.lower.checks(point.call(i)):
+                _emit_check(point, i, check)
+        elif isinstance(op.lower, Scatter):
+            bound = point.step.type(node.inputs[0]).dims[0]
+            _emit_check(point, i, Check(1, bound, op.lower.message))
+
+
+def _emit_check(point: Point, i: int, check: Check) -> None:
+    b, node = point.b, point.step.nodes[i]
+    ref = node.inputs[check.indices]
+    type_ = point.step.type(ref)
+    number = len(point.failures)
+    point.failures.append(Failure(check.message, node.origin))
+    bound = point.extent(check.bound)
+    size = dims.product(type_.dims)
+    with point.scope():
+        loop = b.begin_loop(b.int64(0), point.extent(size), 1)
+        value = b.convert(_element(point, ref, loop.index), dtypes.int64)
+        unsigned = Value(value.ref, dtypes.uint64)
+        outside = b.compare("ge", unsigned, Value(bound.ref, dtypes.uint64))
+        bad, good = b.label("bad"), b.label("good")
+        b.branch_if(outside, bad, good, unlikely=True)
+        b.start(bad)
+        for k, part in enumerate((b.int64(number), loop.index, value, bound)):
+            b.store(part, b.offset(Value("%status", None), dtypes.int64, b.int64(k)))
+        b.raw("ret i1 true")
+        b.start(good)
+        b.end_loop(loop)
+
+
+def _element(point: Point, ref: Ref, at: Value) -> Value:
+    """Element number `at` of a stored value, whatever its shape; a constant's from its data."""
+    type_ = point.step.type(ref)
+    node = point.step.nodes[ref.node]
+    if node.op == "Const" and type_.size == 1:
+        return point.b.const(node.attr["value"].array.reshape(-1)[0], type_.dtype)
+    return point.b.load(point.b.offset(point.pointer(ref), type_.dtype, at), type_.dtype)

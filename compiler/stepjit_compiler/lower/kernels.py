@@ -1,0 +1,115 @@
+"""lower: every kernel of a plan to an internal IR function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from stepjit_compiler import dims, opdef
+from stepjit_compiler.dims import Dim, Extent
+from stepjit_compiler.lower.checks import emit_checks
+from stepjit_compiler.lower.kernel_code import KernelCode
+from stepjit_compiler.lower.loops import LoopNest
+from stepjit_compiler.lower.moves import emit_assemble, emit_scatter
+from stepjit_compiler.lower.products import emit_blas_product, emit_generated_product
+from stepjit_compiler.lowering import Elementwise, Indexed
+from stepjit_compiler.plan import Kernel, Plan
+from stepjit_compiler.lower.point import Point
+from stepjit_compiler.step_builder import StepBuilder
+
+ELEMENTS_PER_NS = 8
+"""Simple operations per nanosecond, for estimates of cost."""
+
+
+def lower(plan: Plan) -> tuple[KernelCode, ...]:
+    """The plan's kernels as IR functions, in order; kernels that Python runs have none of their own and are left out."""
+    reader = StepBuilder(plan.step.feeds, plan.step.slots, plan.step.names)
+    reader.nodes = list(plan.step.nodes)
+    return tuple(
+        _lower_kernel(plan, kernel, number, reader)
+        for number, kernel in enumerate(plan.kernels)
+        if kernel.kind != "host"
+    )
+
+
+def _lower_kernel(plan: Plan, kernel: Kernel, number: int, reader: StepBuilder) -> KernelCode:
+    point = Point(plan, kernel, reader)
+    emit_checks(point)
+    scratch = _EMIT[kernel.kind](point)
+    return _function(point, f"@k{number}_{_identifier(kernel.name)}", scratch, _cost(plan, kernel))
+
+
+def _emit_loop(point: Point) -> Extent:
+    nest = LoopNest(point)
+    nest.emit()
+    return nest.scratch
+
+
+def _emit_split(point: Point) -> Extent:
+    """An op with outputs of different shapes: a nest for each."""
+    whole = point.kernel
+    for ref in whole.outputs:
+        space = point.step.type(ref).dims
+        maps = ((ref.node, tuple(range(len(space)))),)
+        point.kernel = replace(whole, space=space, maps=maps, outputs=(ref,))
+        with point.scope():
+            LoopNest(point).emit()
+    point.kernel = whole
+    return 0
+
+
+_EMIT: dict[str, Callable[[Point], Extent]] = {
+    "loop": _emit_loop,
+    "split": _emit_split,
+    "product": emit_generated_product,
+    "blas": emit_blas_product,
+    "assemble": emit_assemble,
+    "scatter": emit_scatter,
+}
+
+
+def _function(point: Point, symbol: str, scratch: Extent, cost: Extent) -> KernelCode:
+    written = {point.plan.buffers[ref] for ref in point.kernel.outputs}
+    params = ["ptr noalias %status"] if point.failures else []
+    for key, value in point.params.items():
+        if isinstance(key, Dim):
+            params.append(f"i64 {value.ref}")
+        else:
+            params.append(f"ptr noalias {'' if key in written else 'readonly '}{value.ref}")
+    if scratch != 0:
+        params.append("ptr noalias %scratch")
+    if point.failures:
+        point.b.raw("ret i1 false")
+    else:
+        point.b.raw("ret void")
+    kind = "i1" if point.failures else "void"
+    head = f"define internal {kind} {symbol}({', '.join(params)}) nounwind {{\nentry:\n"
+    text = head + "\n".join([*point.allocas, *point.b.lines]) + "\n}\n"
+    declarations = frozenset(point.b.intrinsics) | frozenset(getattr(point.b, "externals", ()))
+    return KernelCode(symbol, text, tuple(point.param_refs), declarations, tuple(point.failures), cost, scratch)
+
+
+def _cost(plan: Plan, kernel: Kernel) -> Extent:
+    """Nanoseconds, roughly."""
+    step = plan.step
+    work: Extent = 0
+    for i in kernel.nodes:
+        node = step.nodes[i]
+        op = opdef.lookup(node.op)
+        lower_ = op.lower if op else None
+        each = lower_.cost if isinstance(lower_, (Elementwise, Indexed)) else 1.0
+        if kernel.kind in ("product", "blas") and i == kernel.nodes[0]:
+            inner = step.type(node.inputs[0]).size
+            columns = node.types[0].dims[-1]
+            work = work + inner * columns // 2
+        elif kernel.kind == "loop":
+            work = work + dims.product(kernel.space) * max(int(each), 1)
+        else:
+            work = work + sum((type_.size for type_ in node.types), start=0)
+    return 5 + work // ELEMENTS_PER_NS
+
+
+def _identifier(name: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in name)[:48]
+
+

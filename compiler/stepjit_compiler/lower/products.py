@@ -1,0 +1,89 @@
+"""Kernels around a matrix product: generated, with what follows fused into its tiles, or a BLAS call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stepjit_compiler.dims import Extent
+from stepjit_compiler.ir import Ref, Type
+from stepjit_compiler.lower.builder import Builder, Value
+from stepjit_compiler.lower.index import Index, LoopVar
+from stepjit_compiler.lower.matmul import Product, emit_blas, emit_product, scratch_bytes
+from stepjit_compiler.lower.point import Point
+from stepjit_compiler.lower.sweep import serial
+from stepjit_compiler.passes.fuse import product_of
+
+Matrices = Callable[["tuple[Index, ...]", Value, Value], None]
+"""`emit(batch position, pointer to a, pointer to b)`."""
+
+
+def emit_generated_product(point: Point) -> Extent:
+    """Register tiles of the product, each finished vector handed to the fused ops and stored."""
+    product = _product(point)
+    scratch = scratch_bytes(product)
+
+    def one(batch: tuple[Index, ...], a: Value, c: Value) -> None:
+        def finish(b: Builder, acc: Value, row: Value, col: Value) -> None:
+            assert b is point.b
+            with point.scope():
+                position = (*batch, Index(point, 0, (), row), point.var(LoopVar(col, acc.lanes)))
+                point.remember(Ref(point.kernel.nodes[0], 0), acc)
+                for ref in point.kernel.outputs:
+                    value = point.at(ref, position)
+                    point.store_at(value, point.pointer(ref), point.linear(point.step.type(ref), position))
+
+        emit_product(
+            point.b, product, a, c, point.extent, finish, scratch=Value("%scratch", None) if scratch != 0 else None
+        )
+
+    _each_matrix(point, one)
+    return scratch
+
+
+def emit_blas_product(point: Point) -> Extent:
+    product, out = _product(point), Ref(point.kernel.nodes[0], 0)
+    type_ = point.step.type(out)
+
+    def one(batch: tuple[Index, ...], a: Value, c: Value) -> None:
+        where = point.linear(type_, (*batch, point.zero(), point.zero()))
+        pointer = point.b.offset(point.pointer(out), type_.dtype, point.value(where))
+        emit_blas(point.b, product, a, c, pointer, point.extent)
+
+    _each_matrix(point, one)
+    return 0
+
+
+def _product(point: Point) -> Product:
+    i = point.kernel.nodes[0]
+    return product_of(point.step, i, point.call(i))
+
+
+def _each_matrix(point: Point, emit: Matrices) -> None:
+    """Loops over the leading axes of a batched product; the operands' leading axes broadcast."""
+    node = point.step.nodes[point.kernel.nodes[0]]
+    a, c = node.inputs[:2]
+    leading = node.types[0].dims[:-2]
+
+    def level(k: int, batch: tuple[Index, ...]) -> None:
+        if k == len(leading):
+            emit(batch, _matrix(point, a, batch), _matrix(point, c, batch))
+            return
+
+        def turn(var: LoopVar, carried: list[Value]) -> list[Value]:
+            level(k + 1, (*batch, point.var(var)))
+            return carried
+
+        serial(point, leading[k], turn)
+
+    level(0, ())
+
+
+def _matrix(point: Point, ref: Ref, batch: tuple[Index, ...]) -> Value:
+    type_: Type = point.step.type(ref)
+    own = type_.dims[:-2]
+    skip = len(batch) - len(own)
+    where = tuple(point.zero() if extent == 1 else batch[k + skip] for k, extent in enumerate(own))
+    at = point.linear(type_, (*where, point.zero(), point.zero()))
+    if at.is_constant and at.constant == 0:
+        return point.pointer(ref)
+    return point.b.offset(point.pointer(ref), type_.dtype, point.value(at))
