@@ -167,6 +167,8 @@ class StepBuilder:
         self.feeds, self.slots, self.names = list(feeds), list(slots), list(names)
         self.checks: list[Check] = []
         self.origin = -1
+        self.after: tuple[int, ...] = ()
+        """What nodes with effects that `op` adds come after."""
         self._same: dict[Any, int] = {}
         self._known: dict[Ref, np.ndarray | None] = {}
         self._equal: dict[str, Extent] = {}
@@ -234,9 +236,13 @@ class StepBuilder:
         return self.dims(flat if shape else flat[0], node.types[0].dtype).node
 
     def emit(self, name: str, inputs: Sequence[Ref], attrs: Mapping[str, Any]) -> tuple[Ref, ...]:
-        """Add a node and return its outputs, or what stands for them; passes that rewrite as they build override it."""
-        index = self.add(name, inputs, attrs)
-        return tuple(Ref(index, k) for k in range(len(self.nodes[index].types)))
+        """Add a node on behalf of the one that is being copied; returns what stands for its outputs."""
+        after = self.after if self.after and opdef.registered()[name].stateful else ()
+        return self.outputs(self.add(name, inputs, attrs, after))
+
+    def outputs(self, index: int) -> tuple[Ref, ...]:
+        """The outputs of a node that was added, or what stands for them in builders that rewrite as they build."""
+        return tuple([Ref(index, k) for k in range(len(self.nodes[index].types))])
 
     def add(self, name: str, inputs: Sequence[Ref], attrs: Mapping[str, Any], after: Sequence[int] = ()) -> int:
         """Add a node of a registered op with all its attrs; returns its number."""
