@@ -41,6 +41,7 @@ class Dim:
     __slots__ = ("_text", "terms")
     _interned: dict[tuple[tuple[Product, int], ...], Dim] = {}
 
+    _text: str
     terms: tuple[tuple[Product, int], ...]
     """(product, coefficient) pairs in the order of the products' text; the empty product is the constant."""
 

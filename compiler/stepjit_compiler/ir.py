@@ -196,7 +196,7 @@ class Step:
         if all(live):
             return self
         place: dict[int, int] = {}
-        nodes = []
+        nodes: list[Node] = []
         for i, node in enumerate(self.nodes):
             if live[i]:
                 place[i] = len(nodes)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, Union
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -25,7 +25,7 @@ _OF_SHAPES = ("Shape", "ShapeN", "Size", "Rank")
 SOURCES = frozenset(("_Feed", "_Read", "_Initialized", "_Dims"))
 """The ops that a Step has of its own (see `ir`): they have no inputs and no definition."""
 
-UnsureShape = tuple[Union[Extent, None], ...]
+UnsureShape = tuple[Extent | None, ...]
 
 KNOWN_ELEMENTS = 64
 """Integer tensors up to this many elements are followed as extents."""
@@ -412,9 +412,9 @@ class StepBuilder:
         if node.op == "Const":
             return _objects(node.attr["value"].array)
         if node.op == "_Dims":
-            found = np.empty(len(node.attr["dims"]), object)
-            found[:] = node.attr["dims"]
-            return found.reshape([int(e) for e in type_.dims])
+            extents = np.empty(len(node.attr["dims"]), object)
+            extents[:] = node.attr["dims"]
+            return extents if type_.dims else extents.reshape(())
         op = opdef.lookup(node.op)
         if op is None or not op.symbolic or op.stateful:
             return None

@@ -158,7 +158,7 @@ def _is_large(array: np.ndarray) -> bool:
 
 
 def _digest(literal: Literal) -> str:
-    dtype, name, shape, data = literal.key
+    data = literal.key[-1]
     if not isinstance(data, str):
         data = hashlib.blake2b(repr(data).encode(), digest_size=16).hexdigest()
     return data

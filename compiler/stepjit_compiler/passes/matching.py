@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from stepjit_compiler.ir import Node, Ref
 from stepjit_compiler.opdef import OpDef
 from stepjit_compiler.step_builder import StepBuilder, is_late
 
-Result = Union[Ref, tuple[Ref, ...], None]
+Result = Ref | tuple[Ref, ...] | None
 Rule = Callable[[StepBuilder, Node], Result]
 
 RULES: dict[str, list[Rule]] = {}

@@ -87,14 +87,15 @@ def scalar_operand(x: StepBuilder, node: Node) -> Result:
     inputs = [_unspread(x, ref) for ref in node.inputs]
     if inputs == list(node.inputs) or all(not x.type(ref).dims for ref in inputs):
         return None
-    found: Result = x.emit(node.op, inputs, dict(node.attrs))
+    attrs = dict(node.attrs)
+    found = x.emit(node.op, inputs, attrs)
     if x.type(found[0]) == node.types[0]:
         return found
     for i, ref in enumerate(inputs):
         # One operand may have to keep its shape for the others to be stretched to it.
         if ref != node.inputs[i]:
             some = (*node.inputs[:i], ref, *node.inputs[i + 1 :])
-            found = x.emit(node.op, some, dict(node.attrs))
+            found = x.emit(node.op, some, attrs)
             if x.type(found[0]) == node.types[0]:
                 return found
     return None
