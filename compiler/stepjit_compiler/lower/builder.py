@@ -51,11 +51,12 @@ class Loop:
 
 
 class Builder:
-    """Collects the body of one function; `intrinsics` collects the declarations that it needs."""
+    """Collects the body of one function; `intrinsics` and `externals` collect the declarations that it needs."""
 
     def __init__(self, prefix: str = "") -> None:
         self.lines: list[str] = []
         self.intrinsics: set[str] = set()
+        self.externals: set[str] = set()
         self.block = "entry"
         self._count = 0
         self._prefix = prefix
