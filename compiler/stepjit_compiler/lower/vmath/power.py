@@ -90,7 +90,7 @@ def power_32(size: Term, y: Term) -> Term:
     return power.convert(dtypes.float32)
 
 
-def pow(b: Builder, x: Value, y: Value) -> Value:  # noqa: A001
+def pow(b: Builder, x: Value, y: Value) -> Value:
     """x to the y: 1 for y = 0 and for x = 1 whatever the other; NaN for x < 0 unless y is an integer."""
     base, exponent = Term(b, x), Term(b, y)
     size = abs(base)

@@ -68,8 +68,10 @@ def reduced(x: Term) -> tuple[Term, Term, Term]:
     n = shifted - magic
     high, middle, low = HALF_PI_64
     exact = fma(n, -high, x)
-    r = fma(n, -middle, exact)
-    lost = fma(n, -middle, exact - r)
+    product = n * middle
+    r = exact - product
+    back = r - exact  # either operand may be the larger: the error of the difference takes both halves
+    lost = ((exact - (r - back)) - (product + back)) - fma(n, middle, -product)
     return r, fma(n, -low, lost), shifted.bits()
 
 
