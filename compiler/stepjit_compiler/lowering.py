@@ -8,6 +8,7 @@ Alias        the same elements in the same order under another shape: no code at
 Contraction  a matrix product
 Composite    replaced by other ops before fusion
 Scatter      a copy of the first input in which rows named by indices are changed
+Update       new values of variables, computed by other ops
 """
 
 from __future__ import annotations
@@ -113,3 +114,16 @@ class Scatter:
     emit: Callable[..., Any]
     when: Callable[[Any], bool] = always
     message: str = "indices[{at}] = {value} is not in [0, {bound})"
+
+
+@dataclass(frozen=True)
+class Update:
+    """Changes variables: `expand(x, call, *inputs)` gives the new values of those whose input numbers are `slots`.
+
+    A variable's input is the value that it holds (None for an op that replaces it unread). An output is the first
+    variable's new value, or what `result(x, call, *inputs)` gives.
+    """
+
+    slots: tuple[int, ...]
+    expand: Callable[..., Sequence[Any]]
+    result: Callable[..., Any] | None = None

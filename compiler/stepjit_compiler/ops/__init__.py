@@ -1,1 +1,10 @@
 """The op types by family; importing this package registers them all."""
+
+from stepjit_compiler.ops import arithmetic as arithmetic
+from stepjit_compiler.ops import bitwise as bitwise
+from stepjit_compiler.ops import cast as cast
+from stepjit_compiler.ops import comparison as comparison
+from stepjit_compiler.ops import complex as complex
+from stepjit_compiler.ops import division as division
+from stepjit_compiler.ops import elementary as elementary
+from stepjit_compiler.ops import select as select
