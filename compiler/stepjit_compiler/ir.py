@@ -90,6 +90,14 @@ class Literal:
         return f"Literal({self.array!r})"
 
 
+def is_splat(array: np.ndarray) -> bool:
+    """Whether all elements are the same bits."""
+    if array.dtype == object or array.size == 0:
+        return False
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, -1)
+    return bool((data == data[0]).all())
+
+
 Attrs = tuple[tuple[str, Any], ...]
 
 

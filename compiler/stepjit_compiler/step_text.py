@@ -27,12 +27,12 @@ import numpy as np
 
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim
-from stepjit_compiler.ir import INLINE_BYTES, Check, Literal, Node, Ref, Slot, Step, Type
+from stepjit_compiler.ir import INLINE_BYTES, Check, Literal, Node, Ref, Slot, Step, Type, is_splat
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 
 READABLE_ELEMENTS = 16
-"""Literals up to this many elements are written as numbers; longer ones as their bytes."""
+"""Literals up to this many elements are written as numbers; longer ones as their bytes, or the element all are."""
 
 
 def to_text(step: Step, names: bool = True) -> str:
@@ -131,6 +131,8 @@ def _literal_text(literal: Literal) -> str:
     array = literal.array
     dtype = dtypes.as_dtype(array.dtype)
     head = f"{dtype.code}[{','.join(map(str, array.shape))}]"
+    if array.size > READABLE_ELEMENTS and _is_readable(dtype, array[..., :1]) and is_splat(array):
+        return f"<{head} all:{_number_text(array.item(0))}>"
     if _is_large(array):
         return f"<{head} digest:{_digest(literal)}>"
     if dtype is dtypes.string:
@@ -359,6 +361,9 @@ class _Parser:
         shape = tuple(int(str(extent)) for extent in type_.dims)
         if scan.take("digest:"):
             array = self.literals[scan.word()]
+            scan.expect(">")
+        elif scan.take("all:"):
+            array = np.full(shape, _scalar(scan.balanced(">")), type_.dtype.np)
             scan.expect(">")
         elif scan.take("bytes:"):
             data = "" if scan.take(">") else scan.word()

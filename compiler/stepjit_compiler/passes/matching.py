@@ -16,7 +16,7 @@ import numpy as np
 
 from stepjit_compiler import opdef
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.ir import Node, Ref
+from stepjit_compiler.ir import Node, Ref, is_splat
 from stepjit_compiler.opdef import OpDef
 from stepjit_compiler.step_builder import StepBuilder, is_late
 
@@ -94,14 +94,6 @@ def splat(x: StepBuilder, ref: Ref) -> Any:
     if node.op == "Fill":
         return splat(x, node.inputs[1])
     return None
-
-
-def is_splat(array: np.ndarray) -> bool:
-    """Whether all elements are the same bits."""
-    if array.dtype == object or array.size == 0:
-        return False
-    data = np.ascontiguousarray(array).view(np.uint8).reshape(array.size, -1)
-    return bool((data == data[0]).all())
 
 
 def is_number(value: Any, number: float) -> bool:
