@@ -1,0 +1,139 @@
+"""What may be fed: keys to tensors, and values to arrays of the tensors' dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stepjit.framework.indexed_slices import IndexedSlices
+from stepjit.framework.shape import TensorShape, compatible
+from stepjit.framework.tensor import Operation, Tensor
+from stepjit_runtime.dtypes import DType
+
+if TYPE_CHECKING:
+    from stepjit.framework.graph import Graph
+
+
+def feed_tensors(graph: Graph, key: Any) -> list[Tensor]:
+    """The tensors that a key of `feed_dict` stands for; TypeError for what is no key."""
+    if isinstance(key, Tensor) and key.graph is graph:
+        return [key]
+    if isinstance(key, tuple):
+        return [tensor for each in key for tensor in feed_tensors(graph, each)]
+    if isinstance(key, IndexedSlices):
+        parts = [key.values, key.indices, *([] if key.dense_shape is None else [key.dense_shape])]
+        return [tensor for each in parts for tensor in feed_tensors(graph, each)]
+    if hasattr(key, "_feed_components"):
+        return [tensor for each in key._feed_components() for tensor in feed_tensors(graph, each)]
+    try:
+        found = graph.as_graph_element(key, allow_operation=False)
+    except (KeyError, ValueError, TypeError) as error:
+        text = error.args[0] if error.args else ""
+        raise TypeError(f"Cannot interpret feed_dict key as Tensor: {text}") from None
+    return [found]
+
+
+def feed_values(key: Any, count: int, value: Any) -> list[Any]:
+    """The value of a key that stands for `count` tensors, as one value each; ValueError when the numbers differ."""
+    if not isinstance(key, tuple) and count == 1:
+        return [value]
+    values = list(_flat(value)) if isinstance(key, tuple) else list(value)
+    if len(values) != count:
+        raise ValueError(f"Key had {count} elements, but value had {len(values)} elements (key {key!r})")
+    return values
+
+
+def _flat(value: Any) -> Iterable[Any]:
+    if isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _flat(each)
+    else:
+        yield value
+
+
+def check_feedable(graph: Graph, tensor: Tensor) -> None:
+    if not graph.is_feedable(tensor):
+        raise ValueError(f"Tensor {tensor} may not be fed.")
+
+
+def convert_feed(tensor: Tensor, value: Any) -> np.ndarray:
+    """The value as an array of the tensor's dtype, C-contiguous and aligned; the caller's own where it is that already.
+
+    TypeError or ValueError when it can't be converted, ValueError when its shape does not fit the static one.
+    """
+    if isinstance(value, (Tensor, Operation)) or hasattr(value, "_as_graph_element"):
+        raise TypeError(
+            "The value of a feed cannot be a tf.Tensor object. Acceptable feed values include Python scalars, strings, "
+            f"lists, numpy ndarrays, or TensorHandles. For reference, the tensor object was {value} which was passed "
+            f"to the feed with key {tensor}."
+        )
+    array = as_array(value, tensor.dtype.base_dtype, f" of the feed {tensor.name}")
+    if tensor.dims is not None and not compatible(tensor.dims, array.shape):
+        raise ValueError(
+            f"Cannot feed value of shape {array.shape!r} for Tensor {tensor.name}, "
+            f"which has shape {str(TensorShape(tensor.dims))}{_made_at(tensor)}"
+        )
+    return array
+
+
+def _made_at(tensor: Tensor) -> str:
+    line = tensor.op.traceback_line
+    return f" (made at {line})" if line else ""
+
+
+def as_array(value: Any, dtype: DType, what: str = "") -> np.ndarray:
+    """The value as a C-contiguous, aligned array of exactly the dtype's numpy type."""
+    if dtype.kind == "s":
+        return _strings(value)
+    if type(value) is int and dtype.kind in "iub" and not _fits(value, dtype):
+        raise TypeError(
+            f"Type of feed value {value} with type {type(value)} is not compatible with Tensor type "
+            f"{dtype.as_numpy_dtype}{what}. Try explicitly setting the type of the feed tensor to a larger type (e.g. int64)."
+        )
+    try:
+        array = np.asarray(value, dtype.np, order="C")
+    except OverflowError:
+        # Lists and arrays of large integers wrap, as C's conversion does.
+        array = np.asarray(np.asarray(value).astype(dtype.np), order="C")
+    if array.dtype is not dtype.np:
+        array = array.view(dtype.np)  # equal, but another object than the one native code looks for
+    if not (array.flags.aligned and array.flags.c_contiguous):
+        array = array.copy("C")
+    return array
+
+
+def _fits(value: int, dtype: DType) -> bool:
+    if dtype.kind == "b":
+        return value in (0, 1)
+    return bool(dtype.min <= value <= dtype.max)
+
+
+def _strings(value: Any) -> np.ndarray:
+    if type(value) is int:
+        raise TypeError(f"Type of feed value {value} with type int is not compatible with Tensor type string (larger type)")
+    array = np.asarray(value, object) if not isinstance(value, np.ndarray) else value
+    found = np.empty(array.shape, object)
+    flat, source = found.reshape(-1), array.reshape(-1)
+    for k in range(flat.size):
+        flat[k] = _bytes(source[k])
+    return found
+
+
+def _bytes(element: Any) -> bytes:
+    if isinstance(element, bytes):
+        return bytes(element)
+    if isinstance(element, str):
+        return element.encode()
+    from stepjit_runtime.errors import InternalError
+
+    raise InternalError(None, None, f"Unsupported object type {type(element).__name__}")
+
+
+def all_tensors(graph: Graph, keys: Sequence[Any]) -> list[Tensor]:
+    """The tensors of all keys in order, each checked to be feedable."""
+    found = [tensor for key in keys for tensor in feed_tensors(graph, key)]
+    for tensor in found:
+        check_feedable(graph, tensor)
+    return found

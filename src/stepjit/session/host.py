@@ -1,0 +1,84 @@
+"""Ops that Python runs in mid-step: a function each, as native code calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from stepjit.session.failures import op_error
+from stepjit_compiler import opdef
+from stepjit_compiler.opdef import Call
+from stepjit_runtime.dtypes import as_dtype
+from stepjit_runtime.errors import INTERNAL, OpFailure
+from stepjit_runtime.manifest import HostOp
+from stepjit_runtime.random_stream import RandomStream
+from stepjit_runtime.resources import Resources, Variable
+
+Host = Callable[..., "tuple[np.ndarray, ...]"]
+
+
+def host_function(
+    host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], slots: Sequence[Any]
+) -> Host:
+    """The function for one host op of a program; `ops` are the graph ops by origin, `slots` the manifest's."""
+    op = ops[host.origin] if host.origin >= 0 else None
+    compute = _compute(host, ops, resources, variables, slots)
+    outputs = host.outputs
+
+    def run(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        try:
+            with np.errstate(all="ignore"):
+                found = compute(*arrays)
+            results = found if isinstance(found, (tuple, list)) else (found,)
+            return tuple(_owned(each, out, arrays, host) for each, out in zip(results, outputs, strict=True))
+        except OpFailure as failure:
+            raise op_error(op, failure) from None
+
+    return run
+
+
+def _compute(
+    host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], slots: Sequence[Any]
+) -> Callable[..., Any]:
+    if host.op in ("_AssignAny", "_Initialized"):
+        variable = variables[host.attrs["slot"]]
+        assert variable is not None
+        if host.op == "_Initialized":
+            return lambda: np.array(variable.initialised)
+
+        def assign(value: np.ndarray) -> tuple[()]:
+            variable.assign(value)
+            return ()
+
+        return assign
+    definition = opdef.lookup(host.op)
+    assert definition is not None
+    attrs = dict(host.attrs)
+    if "_slot" in attrs:
+        owner = ops[slots[attrs.pop("_slot")].origin]
+        seeds = attrs.get("seed", 0), attrs.get("seed2", 0)
+        attrs["_stream"] = resources.stream(owner, lambda: RandomStream(*seeds))
+    call = Call(host.op, attrs, [as_dtype(out.dtype) for out in host.outputs])
+    reference = definition.reference
+    if reference is None:
+        raise OpFailure(f"Op type '{host.op}' can't be run", INTERNAL)
+    return lambda *arrays: reference(call, *arrays)
+
+
+def _owned(value: Any, out: Any, inputs: Sequence[np.ndarray], host: HostOp) -> np.ndarray:
+    """The value as an array of its own, of the exact dtype object and the shape that the program counts on."""
+    dtype = as_dtype(out.dtype)
+    array = np.asarray(value, dtype.np, order="C")
+    if array.dtype is not dtype.np:
+        array = array.view(dtype.np)
+    shared = array.base is not None or not array.flags.owndata or any(array is each for each in inputs)
+    if shared or not array.flags.aligned or not array.flags.writeable or not array.flags.c_contiguous:
+        array = array.copy("C")
+    fits = len(out.dims) == array.ndim and all(
+        not text.isdigit() or int(text) == extent for text, extent in zip(out.dims, array.shape)
+    )
+    if not fits:
+        raise OpFailure(f"'{host.op}' gave shape {array.shape} where [{','.join(out.dims)}] was inferred", INTERNAL)
+    return array

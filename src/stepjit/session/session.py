@@ -1,0 +1,326 @@
+"""Session: runs steps of a graph and owns their state."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from stepjit.framework.graph import Graph
+from stepjit.framework.stack import DefaultStack, Entered, default_graphs, get_default_graph
+from stepjit.session.feeds import all_tensors, convert_feed, feed_tensors, feed_values
+from stepjit.session.fetches import Fetches
+from stepjit.session.steps import Binding, SessionStep
+from stepjit_runtime import abi
+from stepjit_runtime.errors import NotFoundError
+from stepjit_runtime.executable import Layout
+from stepjit_runtime.resources import Resources
+
+_default_sessions: DefaultStack[Any] = DefaultStack()
+_LOG = logging.getLogger("tensorflow")
+
+MANY_VARIANTS = 8
+"""Variants of one step from which on a warning says what varies."""
+
+
+@dataclass(frozen=True)
+class CompileStats:
+    """What a session has asked of the compiler."""
+
+    steps: int
+    """Distinct sets of fetches and feeds."""
+    variants: int
+    """Programs bound, one per signature."""
+    compiled: int
+    """Programs compiled for this session; the others were found in the cache."""
+    seconds: float
+    """Time spent, lookups included."""
+
+
+def get_default_session() -> Any:
+    """The innermost session of this thread that is the default, or None."""
+    return _default_sessions.top()
+
+
+class BaseSession:
+    """What Session and InteractiveSession share."""
+
+    def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
+        if target is not None and not isinstance(target, (str, bytes)):
+            hint = " Did you mean Session(config=config)?" if hasattr(target, "SerializeToString") else ""
+            raise TypeError(f"Argument `target` must be a string, not {type(target).__name__}.{hint}")
+        if graph is not None and not isinstance(graph, Graph):
+            raise TypeError(f"Argument `graph` must be a tf.Graph, not {type(graph).__name__}.")
+        if config is not None and not hasattr(config, "SerializeToString"):
+            raise TypeError(f"Argument `config` must be a tf.ConfigProto, not {type(config).__name__}.")
+        if target not in (None, "", b""):
+            raise NotFoundError(None, None, f"No session factory registered for the given session options: {target!r}")
+        self._target = target.encode() if isinstance(target, str) else target
+        self._graph = graph or get_default_graph()
+        self._config = config
+        self._resources = Resources()
+        self._closed = False
+        self._steps: dict[Any, SessionStep] = {}
+        self._runs: dict[Any, Callable[..., Any]] = {}
+        self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
+        self._variants = self._compiled = 0
+        self._seconds = 0.0
+
+    # --- what it is ---
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that the session runs steps of."""
+        return self._graph
+
+    @property
+    def graph_def(self) -> Any:
+        """The graph as it is now, as a GraphDef."""
+        return self._graph.as_graph_def()
+
+    @property
+    def sess_str(self) -> bytes | None:
+        """The target, as bytes."""
+        return self._target
+
+    def compile_stats(self) -> CompileStats:
+        """How much was compiled for this session so far."""
+        return CompileStats(len(self._steps), self._variants, self._compiled, self._seconds)
+
+    # --- running ---
+
+    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
+        """Run one step; returns the values in the structure of `fetches`.
+
+        fetches: a tensor, an op, a name, a variable, or any nesting of lists, tuples, mappings and attrs classes.
+        feed_dict: from tensors (names, variables, tuples) to values; a fed tensor is not computed.
+        Raises RuntimeError when the session is closed or the graph empty, TypeError or ValueError for what can't be
+        fetched or fed, and a `tf.errors.OpError` for what fails while it runs.
+        """
+        if options is not None or run_metadata is not None:
+            raise TypeError("this session takes no RunOptions and fills no RunMetadata")
+        try:
+            kind = type(fetches)
+            key: Any = (kind, *fetches) if kind is list or kind is tuple else fetches
+            run = self._runs[(key, *feed_dict) if feed_dict else key]
+        except (KeyError, TypeError):
+            return self._run_new(fetches, feed_dict)
+        return run(*feed_dict.values()) if feed_dict else run()
+
+    def _run_new(self, fetches: Any, feed_dict: Any) -> Any:
+        self._check_open()
+        self._check_not_empty()
+        if feed_dict is not None and not isinstance(feed_dict, Mapping):
+            raise TypeError(f"feed_dict must be a mapping, not {type(feed_dict).__name__}")
+        feed_dict = feed_dict or {}
+        self._check_feeds(feed_dict)
+        run = self._callable(fetches, list(feed_dict), exact=True)
+        kind = type(fetches)
+        try:
+            key: Any = (kind, *fetches) if kind is list or kind is tuple else fetches
+            # Mutable structures hash by identity, if at all: only what is its own value may stand for a step.
+            if kind in (list, tuple) or not hasattr(fetches, "__dict__") or hasattr(fetches, "_as_graph_element"):
+                self._runs[(key, *feed_dict) if feed_dict else key] = run
+        except TypeError:
+            pass  # nested structures are mapped at each run; their steps are kept all the same
+        return run(*feed_dict.values())
+
+    def _check_feeds(self, feed_dict: Mapping[Any, Any]) -> None:
+        """Report a wrong feed before a wrong fetch."""
+        for key, value in feed_dict.items():
+            tensors = feed_tensors(self._graph, key)
+            for tensor, each in zip(tensors, feed_values(key, len(tensors), value), strict=True):
+                convert_feed(tensor, each)
+                all_tensors(self._graph, [tensor])
+
+    def make_callable(self, fetches: Any, feed_list: Any = None, accept_options: bool = False) -> Callable[..., Any]:
+        """A function of the feeds in `feed_list` that returns what `run` would: the fast path for loops.
+
+        Steps of fully known shapes are compiled now, others at the first call. Raises TypeError or ValueError for
+        what can't be fetched or fed.
+        """
+        self._check_open()
+        self._check_not_empty()
+        if feed_list is not None and not isinstance(feed_list, (list, tuple)):
+            raise TypeError(f"Argument `feed_list` must be a list or tuple, not {type(feed_list).__name__}.")
+        return self._callable(fetches, list(feed_list or ()), exact=feed_list is None)
+
+    def _callable(self, structure: Any, keys: Sequence[Any], exact: bool) -> Callable[..., Any]:
+        feeds = all_tensors(self._graph, keys)
+        fetches = Fetches(self._graph, structure)
+        plain = all(not isinstance(key, tuple) and len(feed_tensors(self._graph, key)) == 1 for key in keys)
+        fed = [tensor for tensor in fetches.tensors if tensor in feeds]
+        distinct = tuple(dict.fromkeys(feeds))
+        layout = fetches.layout()
+        if plain and not fed and layout is not None and len(distinct) == len(feeds):
+            return self._bind(fetches.tensors, fetches.targets, distinct, layout, exact).callable
+        return self._wrapped(fetches, keys, feeds, exact)
+
+    def _bind(
+        self, tensors: tuple[Any, ...], targets: tuple[Any, ...], feeds: tuple[Any, ...], layout: Layout, exact: bool
+    ) -> Binding:
+        key = (tensors, targets, feeds)
+        step = self._steps.get(key)
+        if step is None:
+            step = self._steps[key] = SessionStep(self, *key)
+        binding = Binding(step, layout, exact)
+        self._bindings.add(binding)
+        binding.prepare()
+        return binding
+
+    def _wrapped(self, fetches: Fetches, keys: Sequence[Any], feeds: Sequence[Any], exact: bool) -> Callable[..., Any]:
+        """A callable for what native code does not pack or unpack: nested structures, grouped feeds, fed fetches."""
+        distinct = tuple(dict.fromkeys(feeds))
+        computed = tuple(tensor for tensor in fetches.tensors if tensor not in distinct)
+        layout = Layout(abi.PACK_LIST, tuple(range(len(computed))))
+        step = None
+        if computed or fetches.targets:
+            step = self._bind(computed, fetches.targets, distinct, layout, exact)
+        counts = [len(feed_tensors(self._graph, key)) for key in keys]
+
+        def run(*args: Any) -> Any:
+            self._check_open()
+            if exact and len(args) != len(keys):
+                raise TypeError(f"this step takes {len(keys)} positional arguments, but {len(args)} were given")
+            flat = [
+                value
+                for key, count, arg in zip(keys, counts, args, strict=False)
+                for value in feed_values(key, count, arg)
+            ]
+            arrays = {tensor: convert_feed(tensor, value) for tensor, value in zip(feeds, flat, strict=False)}
+            values = dict(arrays)
+            if step is not None:
+                given = [arrays[tensor] for tensor in distinct if tensor in arrays]
+                values.update(zip(computed, step.callable(*given), strict=True))
+            return fetches.rebuild([values[tensor] for tensor in fetches.tensors])
+
+        return run
+
+    def _count_compile(self, compiled: Any) -> None:
+        self._variants += 1
+        self._compiled += compiled.fresh
+        self._seconds += compiled.seconds
+
+    def _count_variant(self, step: SessionStep) -> None:
+        if len(step.variants) == MANY_VARIANTS:
+            names = [t.name for t in step.fetches] or [op.name for op in step.targets]
+            varying = [
+                f"{tensor.name} ({', '.join(map(str, sorted({s[j] for s in step.variants}, key=str)))})"
+                for j, tensor in enumerate(step.feeds)
+                if len({signature[j] for signature in step.variants}) > 1
+            ]
+            _LOG.warning("%d variants of the step for %s were compiled; what varies: %s", MANY_VARIANTS, names, varying)
+
+    # --- life ---
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("Attempted to use a closed Session.")
+
+    def _check_not_empty(self) -> None:
+        if not self._graph.version:
+            raise RuntimeError(
+                "The Session graph is empty. Add operations to the graph before calling run()."
+            )
+
+    def close(self) -> None:
+        """Free the session's state; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._runs.clear()
+        self._steps.clear()
+        self._resources.close()
+
+    def __del__(self) -> None:
+        # The interpreter may be shutting down, and __init__ may have failed.
+        if getattr(self, "_resources", None) is not None and not self._closed:
+            try:
+                self.close()
+            except Exception:  # noqa: BLE001 - nobody is left to be told
+                _LOG.debug("closing a deleted session failed", exc_info=True)
+
+    def as_default(self) -> AbstractContextManager[Any]:
+        """A block in which this is the default session; the graph and the session's life are not touched."""
+        return _default_sessions.enter(self)
+
+
+class Session(BaseSession):
+    """Runs steps of a graph; in a `with` block also the default session, its graph the default graph, closed at the end."""
+
+    def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
+        super().__init__(target, graph, config)
+        self._entered: list[Entered[Any]] = []
+
+    def __enter__(self) -> Session:
+        if self._entered:
+            raise RuntimeError("Session context managers are not re-entrant. Use `Session.as_default()` to enter again.")
+        for block in (default_graphs.enter(self._graph), _default_sessions.enter(self)):
+            block.__enter__()
+            self._entered.append(block)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            while self._entered:
+                self._entered.pop().__exit__(*error)
+        finally:
+            self._entered.clear()
+            self.close()
+
+
+class InteractiveSession(BaseSession):
+    """A session that is the default from its making to its close, for shells and notebooks."""
+
+    _active = 0
+
+    def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
+        super().__init__(target, graph, config)
+        if InteractiveSession._active:
+            _LOG.error(
+                "An interactive session is already active. This can cause out-of-memory errors in some cases. You must "
+                "explicitly call `InteractiveSession.close()` to release resources held by the other session(s)."
+            )
+        InteractiveSession._active += 1
+        # The stack holds a weak stand-in's target only through the session's own life: blocks end at close.
+        self._blocks: list[Entered[Any]] = []
+        for block in [_default_sessions.enter(self), *([default_graphs.enter(graph)] if graph is not None else [])]:
+            block.enforce_nesting = False
+            block.__enter__()
+            self._blocks.append(block)
+
+    def close(self) -> None:
+        """End the session and be the default no more; a second call does nothing."""
+        if self._closed:
+            return
+        super().close()
+        InteractiveSession._active -= 1
+        while self._blocks:
+            self._blocks.pop().__exit__(None, None, None)
+
+
+def eval_using_default_session(tensors: Any, feed_dict: Any, graph: Graph, session: Any = None) -> Any:
+    """`Tensor.eval`: run in the session or the default one; ValueError when there is none or it has another graph."""
+    return _session_for(graph, session, "evaluate tensor", "eval", "tensor").run(tensors, feed_dict)
+
+
+def run_using_default_session(operation: Any, feed_dict: Any, graph: Graph, session: Any = None) -> None:
+    """`Operation.run`, likewise."""
+    _session_for(graph, session, "execute operation", "run", "operation").run(operation, feed_dict)
+
+
+def _session_for(graph: Graph, session: Any, what: str, method: str, thing: str) -> Any:
+    given = session is not None
+    session = session if given else get_default_session()
+    if session is None:
+        raise ValueError(
+            f"Cannot {what} using `{method}()`: No default session is registered. Use `with sess.as_default()` or pass "
+            f"an explicit session to `{method}(session=sess)`"
+        )
+    if session.graph is not graph:
+        whose = "given session" if given else "session"
+        raise ValueError(f"Cannot {what}: the {thing}'s graph is different from the {whose}'s graph.")
+    return session

@@ -1,0 +1,239 @@
+"""A step of a session and its compiled variants: one per rank of its feeds and per set of extents that are 1."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from stepjit.session.failures import op_error
+from stepjit.session.feeds import convert_feed
+from stepjit.session.host import host_function
+from stepjit_compiler import dims
+from stepjit_compiler.dims import Shape
+from stepjit_compiler.ir import Type
+from stepjit_compiler.passes.prune import Pruned, Request, StepError, prune
+from stepjit_compiler.step_builder import NeedsStaticError
+from stepjit_runtime import abi
+from stepjit_runtime.dtypes import as_dtype
+from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
+from stepjit_runtime.executable import Context, Executable, Layout
+from stepjit_runtime.resources import Resources, Variable
+from stepjit_runtime.step_callable import StepCallable, reenter
+
+if TYPE_CHECKING:
+    from stepjit.session.session import BaseSession
+
+Signature = tuple["tuple[int | None, ...]", ...]
+"""By feed, by axis: the extent where it is compiled in, None where it is a symbol."""
+
+_COMPILING = threading.RLock()
+
+
+class Variant:
+    """A step compiled for one signature and bound to its session."""
+
+    __slots__ = ("executable", "hosts", "key", "ops", "pruned_ops", "seconds")
+
+    def __init__(self, executable: Executable, ops: Sequence[Any], hosts: Sequence[Any], compiled: Any) -> None:
+        self.executable, self.ops, self.hosts = executable, ops, hosts
+        self.key: str = compiled.key
+        self.seconds: float = compiled.seconds
+
+    def fail(self, number: int, at: int, value: int, bound: int) -> NoReturn:
+        """A kernel's check failed."""
+        failure = self.executable.manifest.failures[number]
+        text = failure.message.format(at=at, value=value, bound=bound)
+        raise op_error(self._op(failure.origin), OpFailure(text, failure.code))
+
+    def fail_check(self, number: int) -> NoReturn:
+        """A check of extents failed."""
+        check = self.executable.manifest.checks[number]
+        raise op_error(self._op(check.origin), OpFailure(check.message))
+
+    def fail_uninitialised(self, number: int) -> NoReturn:
+        op = self._op(self.executable.manifest.slots[number].origin)
+        if op.type == "VarHandleOp":
+            text = f"Could not find variable {op.name}. This could mean that the variable has been uninitialized."
+        else:
+            text = f"Attempting to use uninitialized value {op.name}"
+        raise op_error(op, OpFailure(text, FAILED_PRECONDITION))
+
+    def _op(self, origin: int) -> Any:
+        return self.ops[origin] if 0 <= origin < len(self.ops) else None
+
+
+class SessionStep:
+    """What one set of fetches, targets and feeds means in a session; compiled as signatures come up."""
+
+    def __init__(
+        self, session: BaseSession, fetches: tuple[Any, ...], targets: tuple[Any, ...], feeds: tuple[Any, ...]
+    ) -> None:
+        self.session, self.fetches, self.targets, self.feeds = session, fetches, targets, feeds
+        self.variants: dict[Signature, Variant] = {}
+        self._static: set[str] = set()
+        """Symbols that the step can only be compiled for as numbers."""
+
+    def convert(self, values: Sequence[Any]) -> list[np.ndarray]:
+        return [convert_feed(tensor, value) for tensor, value in zip(self.feeds, values, strict=True)]
+
+    def signature(self, shapes: Sequence[tuple[int, ...]]) -> Signature:
+        found = []
+        for j, (tensor, shape) in enumerate(zip(self.feeds, shapes, strict=True)):
+            known = tensor.dims or (None,) * len(shape)
+            found.append(
+                tuple(
+                    extent if fixed is not None or extent == 1 or f"s{j}_{axis}" in self._static else None
+                    for axis, (fixed, extent) in enumerate(zip(known, shape, strict=True))
+                )
+            )
+        return tuple(found)
+
+    def static_signature(self) -> Signature | None:
+        """The signature, where the graph alone decides it."""
+        shapes = [tensor.dims for tensor in self.feeds]
+        if any(shape is None or None in shape for shape in shapes):
+            return None
+        return self.signature([shape for shape in shapes if shape is not None])
+
+    def variant(self, shapes: Sequence[tuple[int, ...]]) -> Variant:
+        """The variant for feeds of these shapes; compiled if need be."""
+        while True:
+            signature = self.signature(shapes)
+            found = self.variants.get(signature)
+            if found is not None and not self._outdated(found):
+                return found
+            try:
+                with _COMPILING:
+                    found = self.variants[signature] = self._compile(signature)
+                self.session._count_variant(self)
+                return found
+            except NeedsStaticError as error:
+                if not error.symbols or error.symbols <= self._static:
+                    raise op_error(None, OpFailure(str(error))) from None
+                self._static |= error.symbols
+
+    def _outdated(self, variant: Variant) -> bool:
+        """Whether a variable has another shape than the variant was compiled for."""
+        for slot, variable in zip(variant.executable.manifest.slots, variant.executable.variables):
+            if variable is not None and slot.reads and variable.shape != tuple(map(_number, slot.dims)):
+                return True
+        return False
+
+    def _compile(self, signature: Signature) -> Variant:
+        from stepjit_compiler.compile import compile_step
+
+        types = tuple(
+            Type(
+                tensor.dtype.base_dtype,
+                tuple(dims.symbol(f"s{j}_{a}") if extent is None else extent for a, extent in enumerate(shape)),
+            )
+            for j, (tensor, shape) in enumerate(zip(self.feeds, signature, strict=True))
+        )
+        request = Request(self.fetches, self.targets, self.feeds, types, self._variable_shape)
+        try:
+            pruned = prune(request)
+        except StepError as error:
+            raise op_error(error.op, error.failure) from None
+        compiled = compile_step(pruned.step)
+        self.session._count_compile(compiled)
+        return self._bind(pruned, compiled)
+
+    def _bind(self, pruned: Pruned, compiled: Any) -> Variant:
+        resources, manifest = self.session._resources, compiled.program.manifest
+        variables = [_variable(resources, slot, pruned.ops) for slot in manifest.slots]
+        executable = Executable(compiled.linked, manifest, resources, variables)
+        hosts = [host_function(host, pruned.ops, resources, variables, manifest.slots) for host in manifest.hosts]
+        return Variant(executable, pruned.ops, hosts, compiled)
+
+    def _variable_shape(self, op: Any) -> Shape | None:
+        variable = _find_variable(self.session._resources, op, None)
+        return variable.shape if variable.initialised else None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.lstrip("-").isdigit() else -1
+
+
+def _variable(resources: Resources, slot: Any, ops: Sequence[Any]) -> Variable | None:
+    if slot.kind != "variable":
+        return None
+    shape = tuple(map(_number, slot.dims))
+    return _find_variable(resources, ops[slot.origin], shape if -1 not in shape else None, slot.dtype)
+
+
+def _find_variable(resources: Resources, op: Any, shape: tuple[int, ...] | None, dtype: str | None = None) -> Variable:
+    name = (op.attrs.get("shared_name") or op.name.encode()).decode()
+    container = (op.attrs.get("container") or b"").decode()
+    return resources.variable(name, as_dtype(dtype or op.attrs["dtype"]).base_dtype, shape, container)
+
+
+class Binding:
+    """One callable of a step, with the layout of its results; what native code can't do ends up in `slow`."""
+
+    def __init__(self, step: SessionStep, layout: Layout, exact: bool = True) -> None:
+        self.step, self.layout, self.exact = step, layout, exact
+        self.callable = StepCallable(self.slow)
+        self._attached: set[int] = set()
+        self._shorter: dict[int, Binding] = {}
+
+    def prepare(self) -> None:
+        """Compile at once what the graph alone decides."""
+        signature = self.step.static_signature()
+        if signature is not None:
+            self._attach(self.step.variant([tuple(e for e in shape if e is not None) for shape in signature]))
+
+    def _attach(self, variant: Variant) -> None:
+        if id(variant) not in self._attached:
+            self._attached.add(id(variant))
+            context: Context = variant.executable.context(self.slow, variant.fail, variant.hosts, self.layout)
+            self.callable.attach(context)
+
+    def slow(self, reason: int, args: tuple[Any, ...], names: tuple[str, ...] | None) -> Any:
+        """Convert, compile, wait or raise; then call again."""
+        step = self.step
+        step.session._check_open()
+        if names:
+            raise TypeError(f"a step takes its feeds by position, not by name: {', '.join(names)}")
+        if len(args) != len(step.feeds):
+            return self._other_count(args)
+        arrays = step.convert(args)
+        while True:
+            variant = step.variant([array.shape for array in arrays])
+            self._attach(variant)
+            result = reenter(self.callable, arrays)
+            if type(result) is not int:
+                return result
+            self._refused(result & 255, result >> 8, variant)
+
+    def _refused(self, reason: int, number: int, variant: Variant) -> None:
+        if reason == abi.BUSY:
+            self.step.session._resources.wait(write=any(slot.writes for slot in variant.executable.manifest.slots))
+        elif reason == abi.SLOT_UNINITIALISED:
+            variant.fail_uninitialised(number)
+        elif reason == abi.CHECK:
+            variant.fail_check(number)
+        elif reason == abi.CLOSED:
+            self.step.session._check_open()
+        elif reason == abi.SLOT_LAYOUT:
+            # A variable changed its shape: begin anew with variants for the shapes of today.
+            self.callable.detach()
+            self._attached.clear()
+        elif reason not in (abi.COLD, abi.FEED):
+            raise AssertionError(f"a converted call was refused: {reason}")
+        elif reason == abi.FEED:
+            raise AssertionError(f"converted feed {number} was refused")
+
+    def _other_count(self, args: tuple[Any, ...]) -> Any:
+        """More arguments than feeds are left over; fewer leave the rest of the feeds out."""
+        step = self.step
+        if self.exact:
+            raise TypeError(f"this step takes {len(step.feeds)} positional arguments, but {len(args)} were given")
+        if len(args) > len(step.feeds):
+            return self.callable(*args[: len(step.feeds)])
+        if len(args) not in self._shorter:
+            fewer = SessionStep(step.session, step.fetches, step.targets, step.feeds[: len(args)])
+            self._shorter[len(args)] = Binding(fewer, self.layout)
+        return self._shorter[len(args)].callable(*args)
