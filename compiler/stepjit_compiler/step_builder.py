@@ -126,7 +126,7 @@ class StepInference(Inference):
         if isinstance(a, int) and isinstance(b, int):
             if found.fails({}):
                 self.fail(message)
-        elif holds == "ge" and dims.at_most(b, a):
+        elif (holds == "ge" and dims.at_most(b, a)) or (holds == "divides" and isinstance(b, int) and b and a % b == 0):
             return
         elif is_late(a) or is_late(b):
             self.late = True

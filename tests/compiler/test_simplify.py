@@ -15,7 +15,8 @@ from stepjit_compiler.interpret import interpret
 from stepjit_compiler.ir import Check, Ref, Step, StepFailure, Type
 from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import OpDef
-from stepjit_compiler.passes import matching, simplify as simplify_module
+from stepjit_compiler.passes import matching
+from stepjit_compiler.passes import simplify as simplify_module
 from stepjit_compiler.passes.rebuild import rebuild
 from stepjit_compiler.passes.simplify import RuleLoopError, Simplifier, simplify
 from stepjit_compiler.step_builder import StepBuilder

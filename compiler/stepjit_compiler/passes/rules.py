@@ -6,7 +6,15 @@ import numpy as np
 
 from stepjit_compiler.ir import Node, Ref
 from stepjit_compiler.passes.matching import (
-    Result, constant, general_rule, is_integer, is_number, is_real, producer, rule, splat,
+    Result,
+    constant,
+    general_rule,
+    is_integer,
+    is_number,
+    is_real,
+    producer,
+    rule,
+    splat,
 )  # fmt: skip
 from stepjit_compiler.step_builder import StepBuilder
 from stepjit_runtime import dtypes

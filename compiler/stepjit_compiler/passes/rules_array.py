@@ -8,7 +8,13 @@ from __future__ import annotations
 from stepjit_compiler import dims
 from stepjit_compiler.ir import Node, Ref
 from stepjit_compiler.passes.matching import (
-    Result, constant, integers, is_integer, producer, reshaped, rule,
+    Result,
+    constant,
+    integers,
+    is_integer,
+    producer,
+    reshaped,
+    rule,
 )  # fmt: skip
 from stepjit_compiler.step_builder import StepBuilder
 

@@ -9,7 +9,13 @@ from stepjit_compiler.ir import INLINE_BYTES, Node, Ref, is_splat
 from stepjit_compiler.lowering import Elementwise
 from stepjit_compiler.opdef import OpDef
 from stepjit_compiler.passes.matching import (
-    Result, constant, general_rule, producer, rule, shape_ref, splat,
+    Result,
+    constant,
+    general_rule,
+    producer,
+    rule,
+    shape_ref,
+    splat,
 )  # fmt: skip
 from stepjit_compiler.step_builder import StepBuilder
 from stepjit_runtime.dtypes import DType

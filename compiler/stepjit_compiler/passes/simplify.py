@@ -18,13 +18,13 @@ from collections import Counter
 import numpy as np
 
 from stepjit_compiler import opdef
-from stepjit_compiler.ir import INLINE_BYTES, Node, Ref, Step
 from stepjit_compiler.interpret import run_op
+from stepjit_compiler.ir import INLINE_BYTES, Node, Ref, Step
 from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import OpDef
 from stepjit_compiler.passes.expand import expand_node
-from stepjit_compiler.passes.rebuild import rebuild
 from stepjit_compiler.passes.matching import rules_for
+from stepjit_compiler.passes.rebuild import rebuild
 from stepjit_compiler.step_builder import SOURCES, StepBuilder, is_late
 from stepjit_runtime.errors import OpFailure
 
