@@ -7,4 +7,7 @@ from stepjit_compiler.ops import comparison as comparison
 from stepjit_compiler.ops import complex as complex
 from stepjit_compiler.ops import division as division
 from stepjit_compiler.ops import elementary as elementary
+from stepjit_compiler.ops import matmul as matmul
+from stepjit_compiler.ops import reductions as reductions
+from stepjit_compiler.ops import scans as scans
 from stepjit_compiler.ops import select as select
