@@ -11,3 +11,8 @@ from stepjit_compiler.ops import matmul as matmul
 from stepjit_compiler.ops import reductions as reductions
 from stepjit_compiler.ops import scans as scans
 from stepjit_compiler.ops import select as select
+from stepjit_compiler.ops import array as array
+from stepjit_compiler.ops import fill as fill
+from stepjit_compiler.ops import shape as shape
+from stepjit_compiler.ops import slices as slices
+from stepjit_compiler.ops import split as split
