@@ -196,14 +196,17 @@ _REGISTRY: dict[str, OpDef] = {}
 
 def lookup(name: str) -> OpDef | None:
     """The op type of that name, or None."""
-    if not _REGISTRY:
+    found = _REGISTRY.get(name)
+    if found is None:
+        # Whoever imported one family alone has not registered the others.
         importlib.import_module("stepjit_compiler.ops")
-    return _REGISTRY.get(name)
+        found = _REGISTRY.get(name)
+    return found
 
 
 def registered() -> Mapping[str, OpDef]:
     """All op types by name."""
-    lookup("NoOp")
+    importlib.import_module("stepjit_compiler.ops")
     return _REGISTRY
 
 

@@ -5,6 +5,7 @@ from stepjit_compiler.ops import bitwise as bitwise
 from stepjit_compiler.ops import cast as cast
 from stepjit_compiler.ops import comparison as comparison
 from stepjit_compiler.ops import complex as complex
+from stepjit_compiler.ops import control as control
 from stepjit_compiler.ops import division as division
 from stepjit_compiler.ops import elementary as elementary
 from stepjit_compiler.ops import matmul as matmul
