@@ -36,7 +36,7 @@ def _lower_kernel(plan: Plan, kernel: Kernel, number: int, reader: StepBuilder) 
     point = Point(plan, kernel, reader)
     emit_checks(point)
     scratch = _EMIT[kernel.kind](point)
-    return _function(point, f"@k{number}_{_identifier(kernel.name)}", scratch, _cost(plan, kernel))
+    return _function(point, f"k{number}_{_identifier(kernel.name)}", scratch, _cost(plan, kernel))
 
 
 def _emit_loop(point: Point) -> Extent:
@@ -83,7 +83,7 @@ def _function(point: Point, symbol: str, scratch: Extent, cost: Extent) -> Kerne
     else:
         point.b.raw("ret void")
     kind = "i1" if point.failures else "void"
-    head = f"define internal {kind} {symbol}({', '.join(params)}) nounwind {{\nentry:\n"
+    head = f"define internal {kind} @{symbol}({', '.join(params)}) nounwind {{\nentry:\n"
     text = head + "\n".join([*point.allocas, *point.b.lines]) + "\n}\n"
     declarations = frozenset(point.b.intrinsics) | frozenset(getattr(point.b, "externals", ()))
     return KernelCode(symbol, text, tuple(point.param_refs), declarations, tuple(point.failures), cost, scratch)

@@ -47,7 +47,7 @@ class Point:
     def pointer(self, ref: Ref) -> Value:
         """The buffer that holds `ref`."""
         root = root_of(self.step, ref)
-        buffer = self.plan.buffers[root]
+        buffer = self.plan.buffers.get(root, root)  # what the entry itself provides has no buffer
         if buffer not in self.params:
             self.params[buffer] = Value(f"%p{len(self.params)}", None)
             self.param_refs.append(root)
@@ -223,6 +223,8 @@ class Point:
         node = self.step.nodes[root.node]
         if node.op == "Const" and type_.size == 1:
             return self.b.const(node.attr["value"].array.reshape(-1)[0], type_.dtype)
+        if node.op == "_Dims" and root == ref:
+            return self._evaluate_dims(node, position)
         return self.load_at(self.pointer(ref), type_.dtype, self.linear(type_, position))
 
     def _evaluate(self, ref: Ref, position: Position) -> Value:

@@ -16,19 +16,15 @@ from stepjit_compiler.step_builder import CompositeError, StepBuilder
 
 
 def expand_node(builder: StepBuilder, op: OpDef, node: Node) -> tuple[Ref, ...]:
-    """The values that stand for the outputs of `node` in the builder; CompositeError when their types differ."""
+    """The values that stand for the outputs of `node` in the builder; CompositeError when dtypes or ranks differ."""
     found = op.lower.expand(builder, builder.call(node), *node.inputs)
     refs = found if type(found) is tuple else (found,) if isinstance(found, Ref) else tuple(found)
     have = tuple(builder.type(ref) for ref in refs)
-    if [t.dtype for t in have] != [t.dtype for t in node.types] or list(map(_rank, have)) != list(map(_rank, node.types)):
+    if [(t.dtype, len(t.dims)) for t in have] != [(t.dtype, len(t.dims)) for t in node.types]:
         raise CompositeError(
             f"'{node.op}' is {', '.join(map(str, node.types))} but expands to {', '.join(map(str, have))}"
         )
     return refs
-
-
-def _rank(type_: object) -> int:
-    return len(type_.dims)  # type: ignore[attr-defined]
 
 
 def expand(step: Step, wanted: Callable[[OpDef], bool] = lambda op: True) -> Step:

@@ -78,13 +78,14 @@ class _Fusion:
         node = self.step.nodes[i]
         op = opdef.lookup(node.op)
         if node.op in SOURCES:
-            if any(Ref(i, 0) == ref for ref in self.step.fetches) or node.op in ("_Dims", "_Initialized"):
-                self._place_source(i)
+            if node.op == "_Dims":
+                self._join(self._open("loop", node.types[0].dims), i, tuple(range(len(node.types[0].dims))))
             return
-        assert op is not None
         if node.host:
             self._open("host", (), i)
-        elif isinstance(op.lower, Alias):
+            return
+        assert op is not None
+        if isinstance(op.lower, Alias):
             self._place_alias(i)
         elif isinstance(op.lower, Elementwise):
             self._place_elementwise(i)
@@ -100,12 +101,6 @@ class _Fusion:
             self._place_scatter(i)
         else:
             raise AssertionError(f"no way to lower {node.op}")
-
-    def _place_source(self, i: int) -> None:
-        """A value that is fetched or computed from extents needs a kernel that writes it out."""
-        node = self.step.nodes[i]
-        if node.op in ("_Dims", "_Initialized"):
-            self._open("loop", node.types[0].dims, i)
 
     def _place_alias(self, i: int) -> None:
         # Only taking out or putting in extents of 1 keeps the axes apart, so only that goes on inside a group.
@@ -322,8 +317,8 @@ class _Fusion:
                 continue
             for ref in node.inputs:
                 root = root_of(self.step, ref, self.group_of)
-                outside = self.group_of.get(ref.node) != own or self.groups[own].kind not in ("loop", "product")
-                if outside:
+                inline = self.step.nodes[root.node].op == "_Dims" and self.groups[own].kind in ("loop", "product")
+                if self.group_of.get(ref.node) != own and not inline:
                     stored.add(root)
         return stored
 

@@ -90,7 +90,7 @@ class _Memory:
         pending = []
         for slot, ref in self.step.writes:
             root, target = self.root(ref), Buffer("slot", slot)
-            if root not in self.buffers and self._in_place(slot, root, outputs):
+            if root in self.made_by and root not in self.buffers and self._in_place(slot, root, outputs):
                 self.buffers[root] = target
             elif self.buffers.get(root) != target:
                 pending.append((ref, target))
@@ -133,8 +133,8 @@ class _Memory:
         copies = []
         for k, ref in enumerate(outputs):
             root = self.root(ref)
-            if root in self.buffers:
-                if self.buffers[root].kind != "host" or root != ref:
+            if root in self.buffers or root not in self.made_by:
+                if root not in self.buffers or self.buffers[root].kind != "host" or root != ref:
                     copies.append((ref, Buffer("output", k)))
             else:
                 self.buffers[root] = Buffer("output", k)

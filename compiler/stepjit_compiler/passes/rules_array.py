@@ -81,7 +81,7 @@ def matmul_of_transpose(x: StepBuilder, node: Node) -> Result:
 
 @rule("BatchMatMul", "BatchMatMulV2")
 def batch_matmul_of_transpose(x: StepBuilder, node: Node) -> Result:
-    """BatchMatMul(a with its last two dimensions swapped, b) -> BatchMatMul(a, b, adj_x=true), and so for b, of reals"""
+    """BatchMatMul(a with last dimensions swapped, b) -> BatchMatMul(a, b, adj_x=true) for reals, and so for b"""
     if x.type(node.inputs[0]).dtype.is_complex:
         return None  # `adj` conjugates
     return _product_of_transpose(x, node, ("adj_x", "adj_y"))

@@ -1,4 +1,4 @@
-"""Rules of values that are one element many times over: they are kept as `Fill`s, and read as scalars; see `matching`."""
+"""Rules of values that are one element many times over: kept as `Fill`s, and read as scalars; see `matching`."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class RuleLoopError(Exception):
 
 
 def simplify(step: Step) -> Step:
-    """The step in simplest form; StepFailure names the origin of an op that is seen to fail, RuleLoopError a bad rule."""
+    """The step in simplest form; StepFailure names the op that is seen to fail, RuleLoopError a bad rule."""
     while True:
         builder = Simplifier(step)
         simple = rebuild(step, builder)

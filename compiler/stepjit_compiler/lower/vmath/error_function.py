@@ -50,11 +50,13 @@ ERFC_64 = (
 )  # fmt: skip
 
 
-def tail(size: Term, fit: tuple[float, tuple[float, ...]]) -> Term:
-    """exp(x^2) erfc(x) for x >= 1."""
+def tail(size: Term, fit: tuple[float, tuple[float, ...]]) -> tuple[Term, Term]:
+    """(exp(x^2) erfc(x) for x >= 1, the relative error of q in it)."""
     shift, coefficients = fit
-    q = 1.0 / (size + shift)
-    return q * polynomial(fma(q, -2.0 * shift, 1.0), coefficients)
+    d = size + shift
+    q = 1.0 / d
+    missing = fma(-q, d, 1.0) - q * (size - (d - shift))
+    return q * polynomial(fma(q, -2.0 * shift, 1.0), coefficients), missing
 
 
 def small_part(t: Term) -> Term:
@@ -70,7 +72,8 @@ def erf(b: Builder, x: Value) -> Value:
     k, r = reduce_exp(-(inside * inside))
     scale = two_to_the(k, t)
     power = fma(scale, fma(r * r, polynomial(r, exp_coefficients(t)), r), scale)
-    large = fma(-power, tail(inside, ERF_32 if t.single else ERF_64), 1.0)
+    rest, _ = tail(inside, ERF_32 if t.single else ERF_64)
+    large = fma(-power, rest, 1.0)
     return where(size < 1.0, size + small_part(inside), large).with_sign_of(t).value
 
 
@@ -81,8 +84,9 @@ def erfc(b: Builder, x: Value) -> Value:
     square = size * size
     lost = fma(size, size, -square)
     k, r = reduce_exp(clamped_for_exp(-square))
-    r = r - lost
+    rest, missing = tail(size, ERFC_32 if t.single else ERFC_64)
+    r = r + (missing - lost)
     power = fma(r * r, polynomial(r, exp_coefficients(t)), r) + 1.0
-    large = scaled(power * tail(size, ERFC_32 if t.single else ERFC_64), k)
+    large = scaled(power * rest, k)
     near = (1.0 - t) - small_part(t)
     return where(size < 1.0, near, where(t < 0.0, 2.0 - large, large)).value

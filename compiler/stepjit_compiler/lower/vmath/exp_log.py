@@ -153,22 +153,25 @@ def softplus(b: Builder, x: Value) -> Value:
 # --- log ---
 
 
-def split(x: Term) -> tuple[Term, Term]:
-    """(k, m) with x = 2^k m, m in [sqrt(1/2), sqrt(2)), for normal positive x; some numbers for any other."""
+def split(x: Term, subnormals: bool = False) -> tuple[Term, Term]:
+    """(k, m) with x = 2^k m, m in [sqrt(1/2), sqrt(2)), for positive finite x; some numbers for any other.
+
+    Subnormals count among the others unless asked for.
+    """
     form = layout(x)
+    bias = 2 * form.bias  # twice, to stay positive for subnormals
+    offset = x.bits().constant(bias << form.mantissa)
+    if subnormals:
+        shift = form.mantissa + 2
+        small = x < form.smallest_normal
+        x = where(small, x * 2.0**shift, x)
+        offset = where(small, offset.constant((bias - shift) << form.mantissa), offset)
     above = x.bits() - form.half_root
-    biased = ((above + (form.bias << form.mantissa)) >> form.mantissa) | form.integer_bits
-    k = biased.as_float() - (2.0**form.mantissa + form.bias)
+    # In the mantissa of 2^mantissa: an integer made a float without a conversion.
+    biased = ((above + offset) >> form.mantissa) | form.integer_bits
+    k = biased.as_float() - (2.0**form.mantissa + bias)
     m = (above & ((1 << form.mantissa) - 1)) + form.half_root
     return k, m.as_float()
-
-
-def split_any(x: Term) -> tuple[Term, Term]:
-    """`split` for subnormals too."""
-    form = layout(x)
-    small = x < form.smallest_normal
-    k, m = split(where(small, x * 2.0 ** (form.mantissa + 2), x))
-    return k - where(small, k.constant(form.mantissa + 2.0), 0.0), m
 
 
 def log_of_parts(k: Term, f: Term, correction: Term | None, coefficients: Sequence[float]) -> Term:
@@ -190,10 +193,11 @@ def log_coefficients(x: Term) -> Sequence[float]:
 def log(b: Builder, x: Value) -> Value:
     """The natural logarithm; -inf at 0, NaN below."""
     t = Term(b, x)
-    k, m = split_any(t)
+    k, m = split(t, subnormals=True)
     inside = log_of_parts(k, m - 1.0, None, log_coefficients(t))
-    outside = where(t < 0.0, math.nan, where(t.equals(0.0), -math.inf, t))
-    return where((t > 0.0) & (t < math.inf), inside, outside).value
+    positive = t > 0.0
+    outside = where(positive, t, where(t.equals(0.0), t.constant(-math.inf), math.nan))
+    return where(positive & (t < math.inf), inside, outside).value
 
 
 def log1p_term(x: Term, low: Term | None = None, coefficients: Sequence[float] | None = None) -> Term:

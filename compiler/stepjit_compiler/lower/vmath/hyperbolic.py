@@ -15,6 +15,12 @@ from ..builder import Builder, Value
 from .exp_log import LOG_64, LOG_64_SHORT, exp_term, expm1_moderate, log1p_term
 from .terms import Term, fma, polynomial, sqrt, where
 
+SINH_32 = (0.16666667, 0.0083333505, 0.0001983607, 2.8174175e-06)
+SINH_64 = (
+    0.16666666666666669, 0.008333333333333139, 0.00019841269841437359, 2.755731915543203e-06,
+    2.5052123384183378e-08, 1.6057241412779938e-10, 7.759280924319573e-13,
+)  # fmt: skip
+
 
 def tanh(b: Builder, x: Value) -> Value:
     """The hyperbolic tangent; the sign of a zero stays."""
@@ -22,13 +28,6 @@ def tanh(b: Builder, x: Value) -> Value:
     # Beyond the limit the result rounds to 1.
     power = expm1_moderate(abs(t).at_most(10.0 if t.single else 20.0) * 2.0)
     return (power / (power + 2.0)).with_sign_of(t).value
-
-
-SINH_32 = (0.16666667, 0.0083333505, 0.0001983607, 2.8174175e-06)
-SINH_64 = (
-    0.16666666666666669, 0.008333333333333139, 0.00019841269841437359, 2.755731915543203e-06,
-    2.5052123384183378e-08, 1.6057241412779938e-10, 7.759280924319573e-13,
-)  # fmt: skip
 
 
 def sinh(b: Builder, x: Value) -> Value:

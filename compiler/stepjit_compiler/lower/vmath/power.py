@@ -21,7 +21,6 @@ from .exp_log import (
     reduce_exp,
     scaled,
     split,
-    split_any,
     two_to_the,
 )
 from .terms import Term, fma, polynomial, round_even, where
@@ -35,7 +34,7 @@ THIRD = (0.3333333333333333, 1.850371707708594e-17)
 
 def log_pair(x: Term) -> tuple[Term, Term]:
     """log x as a sum of two float64 numbers, for positive finite x."""
-    k, m = split_any(x)
+    k, m = split(x, subnormals=True)
     f, d = m - 1.0, m + 1.0
     inverse = 1.0 / d
     s = f * inverse

@@ -151,9 +151,17 @@ def round_even(x: Term) -> Term:
 
 
 def polynomial(x: Term, coefficients: Sequence[float]) -> Term:
-    """c0 + c1 x + c2 x^2 + ... by Horner's rule."""
-    *rest, highest = coefficients
-    total = x.constant(highest)
-    for each in reversed(rest):
-        total = fma(total, x, each)
+    """c0 + c1 x + c2 x^2 + ..., a long one by pairs in x^2, which halves the chain of dependent steps."""
+    if len(coefficients) < 6:
+        *rest, highest = coefficients
+        total = x.constant(highest)
+        for each in reversed(rest):
+            total = fma(total, x, each)
+        return total
+    square = x * x
+    last = len(coefficients) - 1
+    odd = len(coefficients) % 2
+    total = x.constant(coefficients[last]) if odd else fma(x, coefficients[last], coefficients[last - 1])
+    for k in range(last - 2 + odd, 0, -2):
+        total = fma(total, square, fma(x, coefficients[k], coefficients[k - 1]))
     return total

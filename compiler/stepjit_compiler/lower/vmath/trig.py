@@ -94,52 +94,75 @@ def reduced_to_one_number(x: Term) -> tuple[Term, Term]:
     return fma(n, -HALF_PI_64[1], fma(n, -HALF_PI_64[0], wide)), shifted.bits()
 
 
-def sin_cos_64(x: Term) -> tuple[Term, Term, Term]:
-    """(sin r, cos r, n as int64) for float64 x >= 0."""
+def sin_cos_64(x: Term) -> tuple[tuple[Term, Term], tuple[Term, Term], Term]:
+    """(sin r, cos r, each as a sum of two numbers, n as int64) for float64 x >= 0."""
     r, low, n = reduced(x)
     z = r * r
     half = z * 0.5
-    sine = r + fma(r * z, polynomial(z, SIN_64), fma(half, -low, low))
+    sine_rest = fma(r * z, polynomial(z, SIN_64), fma(half, -low, low))
+    sine = r + sine_rest
     most = 1.0 - half
-    cosine = most + (((1.0 - most) - half) + fma(z * z, polynomial(z, COS_64), -(r * low)))
-    return sine, cosine, n
+    cosine_rest = ((1.0 - most) - half) + fma(z * z, polynomial(z, COS_64), -(r * low))
+    cosine = most + cosine_rest
+    return (sine, (r - sine) + sine_rest), (cosine, (most - cosine) + cosine_rest), n
 
 
-def near_sin_cos(t: Term, quarter_turns: int, odd: bool) -> Term:
-    """sin(|t| + quarter_turns pi/2), with t's sign if `odd`, for |t| < 2^40."""
-    sine, cosine, n = sin_cos_32(abs(t)) if t.single else sin_cos_64(abs(t))
+def odd(n: Term) -> Term:
+    """Whether n is odd: its lowest bit in the sign's place, where a blend looks for it."""
+    return (n << (n.dtype.itemsize * 8 - 1)) < 0
+
+
+def near_sin_cos(t: Term, quarter_turns: int, antisymmetric: bool) -> Term:
+    """sin(|t| + quarter_turns pi/2), with t's sign if `antisymmetric`, for |t| < 2^40."""
+    if t.single:
+        sine, cosine, n = sin_cos_32(abs(t))
+    else:
+        (sine, _), (cosine, _), n = sin_cos_64(abs(t))
     n = n + quarter_turns
-    swapped = (n & 1).equals(1)
+    swapped = odd(n)
     bits = where(swapped, cosine, sine).bits()
     sign_at = t.dtype.itemsize * 8 - 1
     sign = (n >> 1) << sign_at
-    if odd:
+    if antisymmetric:
         sign = sign ^ (t.bits() & -(1 << sign_at))
     return (bits ^ sign).as_float()
 
 
+def near_tan_32(t: Term) -> tuple[Term, Term]:
+    """(tan |t| but for its sign, an integer whose oddness turns the sign) for float32, computed in float64."""
+    r, n = reduced_to_one_number(abs(t))
+    z = r * r
+    sine = fma(r * z, polynomial(z, SIN_64_SHORT), r)
+    cosine = fma(z * z, polynomial(z, COS_64_SHORT), fma(z, -0.5, 1.0))
+    swapped = odd(n)
+    ratio = where(swapped, cosine, sine) / where(swapped, sine, cosine)
+    return ratio.convert(dtypes.float32), n.convert(dtypes.int32)
+
+
+def near_tan_64(t: Term) -> tuple[Term, Term]:
+    """As `near_tan_32`, for float64: the quotient is corrected by what it leaves of both sums."""
+    (sine, sine_low), (cosine, cosine_low), n = sin_cos_64(abs(t))
+    swapped = odd(n)
+    above, above_low = where(swapped, cosine, sine), where(swapped, cosine_low, sine_low)
+    below, below_low = where(swapped, sine, cosine), where(swapped, sine_low, cosine_low)
+    inverse = 1.0 / below
+    ratio = above * inverse
+    left = fma(-ratio, below, above) + fma(-ratio, below_low, above_low)
+    return fma(left, inverse, ratio), n
+
+
 def near_tan(t: Term) -> Term:
-    """tan for |t| < 2^40; float32 is evaluated in float64."""
-    if t.single:
-        r, n = reduced_to_one_number(abs(t))
-        z = r * r
-        sine = fma(r * z, polynomial(z, SIN_64_SHORT), r)
-        cosine = fma(z * z, polynomial(z, COS_64_SHORT), fma(z, -0.5, 1.0))
-    else:
-        sine, cosine, n = sin_cos_64(abs(t))
-    swapped = (n & 1).equals(1)
-    ratio = where(swapped, -cosine, sine) / where(swapped, sine, cosine)
-    if t.single:
-        ratio = ratio.convert(dtypes.float32)
-    sign = t.bits() & -(1 << (t.dtype.itemsize * 8 - 1))
-    return (ratio.bits() ^ sign).as_float()
+    """tan for |t| < 2^40."""
+    size, n = near_tan_32(t) if t.single else near_tan_64(t)
+    sign_at = t.dtype.itemsize * 8 - 1
+    sign = (n << sign_at) ^ (t.bits() & -(1 << sign_at))
+    return (size.bits() ^ sign).as_float()
 
 
 def with_libm_beyond(t: Term, near: Term, symbol: str) -> Value:
-    """`near`, but libm's value in lanes with 2^40 <= |t| < inf, which are computed in a block of their own."""
+    """`near`, but libm's value in lanes with 2^40 <= |t|, which are computed in a block of their own."""
     b, lanes = t.b, t.value.lanes
-    size = abs(t)
-    far = ((size >= FAR) & (size < math.inf)).value
+    far = (abs(t) >= FAR).value
     b.intrinsics.add(f"declare double @{symbol}(double)")
     any_far = far
     if lanes > 1:
@@ -164,13 +187,13 @@ def with_libm_beyond(t: Term, near: Term, symbol: str) -> Value:
 def sin(b: Builder, x: Value) -> Value:
     """The sine; the sign of a zero stays, NaN at +-inf."""
     t = Term(b, x)
-    return with_libm_beyond(t, near_sin_cos(t, 0, odd=True), "sin")
+    return with_libm_beyond(t, near_sin_cos(t, 0, antisymmetric=True), "sin")
 
 
 def cos(b: Builder, x: Value) -> Value:
     """The cosine; NaN at +-inf."""
     t = Term(b, x)
-    return with_libm_beyond(t, near_sin_cos(t, 1, odd=False), "cos")
+    return with_libm_beyond(t, near_sin_cos(t, 1, antisymmetric=False), "cos")
 
 
 def tan(b: Builder, x: Value) -> Value:

@@ -1,0 +1,65 @@
+"""The manifest of a lowered step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from stepjit_compiler.dims import Extent
+from stepjit_compiler.ir import Literal, Node, Type
+from stepjit_compiler.lower.entry_module import imports
+from stepjit_compiler.lower.kernel_code import KernelCode
+from stepjit_compiler.plan import Plan
+from stepjit_runtime.manifest import CheckText, FailureText, HostOp, Manifest, SlotText, TypeText
+
+
+def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str) -> Manifest:
+    """What the program of a plan says about itself; `text` is the module's IR, `kernels` as given to `emit_entry`."""
+    step = plan.step
+    reads = {node.attr["slot"] for node in step.nodes if node.op == "_Read"}
+    writes = {slot for slot, _ in step.writes}
+    cost: Extent = 0
+    for code in kernels:
+        cost = cost + code.cost
+    counts = Counter(kernel.kind for kernel in plan.kernels)
+    number = {ref: k for k, ref in enumerate(plan.outputs)}
+    return Manifest(
+        feeds=tuple(_type(type_) for type_ in step.feeds),
+        results=tuple(_type(step.type(ref)) for ref in plan.outputs),
+        fetches=tuple(number[ref] for ref in step.fetches),
+        slots=tuple(
+            SlotText(slot.kind, slot.type.dtype.name, _dims(slot.type), slot.origin, k in reads, k in writes)
+            for k, slot in enumerate(step.slots)
+        ),
+        constants=tuple(_constant(step.nodes[ref.node]) for ref in plan.constants),
+        imports=tuple(imports(text)),
+        checks=tuple(CheckText(c.holds, str(c.a), str(c.b), c.message, c.origin) for c in step.checks),
+        failures=tuple(FailureText(f.message, f.origin, f.code) for code in kernels for f in code.failures),
+        hosts=tuple(
+            _host(plan, step.nodes[kernel.nodes[0]]) for kernel in plan.kernels if kernel.kind == "host"
+        ),
+        arena=str(plan.arena_bytes),
+        cost=str(cost),
+        counts={"nodes": len(step.nodes), **{f"kernels.{kind}": n for kind, n in sorted(counts.items())}},
+    )  # fmt: skip
+
+
+def _type(type_: Type) -> TypeText:
+    return TypeText(type_.dtype.name, _dims(type_))
+
+
+def _dims(type_: Type) -> tuple[str, ...]:
+    return tuple(map(str, type_.dims))
+
+
+def _constant(node: Node) -> np.ndarray:
+    value = node.attr["value"]
+    return value.array if isinstance(value, Literal) else np.asarray(value)
+
+
+def _host(plan: Plan, node: Node) -> HostOp:
+    attrs = {name: value.array if isinstance(value, Literal) else value for name, value in node.attrs}
+    inputs = tuple(_type(plan.step.type(ref)) for ref in node.inputs)
+    return HostOp(node.op, attrs, inputs, tuple(map(_type, node.types)), node.origin)
