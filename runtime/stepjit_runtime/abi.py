@@ -1,0 +1,61 @@
+"""What generated code and Python agree on: layouts of the records they share, and codes they hand to each other.
+
+Every field is eight bytes wide; pointers to Python objects in these records are borrowed, Python keeps them alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+INSTANCE_VECTORCALL = 16
+"""Where a step callable keeps the native function that calls go to; null: calls go to `__call__`."""
+INSTANCE_CONTEXT = 24
+"""Where a step callable keeps the address of its context."""
+INSTANCE_BYTES = 32
+
+
+def _offsets(names: Sequence[str]) -> dict[str, int]:
+    return {name: 8 * k for k, name in enumerate(names)}
+
+
+CONTEXT = _offsets((
+    "next_entry",  # function: the entry of another variant, tried when a feed does not fit this one; or null
+    "next_context",  # its context
+    "slow",  # Python callable (reason, arguments, keyword names or None) -> the call's result
+    "fail",  # Python callable (failure, at, value, bound); raises
+    "kind",  # how results are packed: PACK_*
+    "count",  # how many indices
+    "indices",  # i64 *: result numbers; -1 stands for None
+    "slots",  # Slot **: the step's slots in order
+    "layouts",  # i64 *: what each slot's `layout` must be
+    "session",  # Session *
+    "constants",  # void **: data of the constants
+    "constant_arrays",  # PyObject **: the constants as arrays
+    "hosts",  # PyObject **: Python callables of the host kernels in order
+    "arena",  # Block **: head of the free list of arenas
+))  # fmt: skip
+"""A callable's view of an executable."""
+
+SLOT = _offsets(("data", "initialised", "layout", "bytes"))
+"""A variable: 64-byte aligned buffer, whether it holds a value, the number of its dtype and shape, the buffer's size."""
+
+SESSION = _offsets(("closed", "readers", "writers", "pins"))
+"""A session: steps that run without the GIL and read (`readers`) or write (`writers`) variables; steps with host ops
+(`pins`), for whose sake buffers are not freed. Changed with the GIL held only."""
+
+BLOCK_HEADER = 64
+"""A block of the arena free list: {next, size}, and its memory this many bytes on."""
+
+PACK_SINGLE, PACK_LIST, PACK_TUPLE, PACK_NONE = range(4)
+
+# Why a call went to `slow`: code + (number << 8). The number is that of the feed, check or slot.
+COLD, ARGUMENTS, FEED, CHECK, SLOT_LAYOUT, SLOT_UNINITIALISED, CLOSED, BUSY = range(8)
+
+REENTRY = 1 << 62
+"""Bit of `nargsf`: strings among the feeds are bytes, and a refusal returns the reason as an int in place of `slow`."""
+
+RELEASE_NS = 20_000
+"""Kernels estimated to take longer run without the GIL."""
+
+STACK_BYTES = 32 * 1024
+"""Arenas up to this size are on the stack."""

@@ -1,0 +1,176 @@
+"""Links object code into the process: names of the CPython and numpy APIs, of libc, libm and BLAS become addresses."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from stepjit_runtime import dtypes
+
+NUMPY_API = {"PyArray_Scalar": 60, "PyArray_NewCopy": 85, "PyArray_Empty": 184}
+"""Places in numpy's C-API table, fixed by numpy's ABI."""
+
+LIBM_SYMBOLS = tuple(
+    name + suffix
+    for name in (
+        "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
+        "exp2", "expm1", "fabs", "floor", "fma", "fmax", "fmin", "fmod", "ldexp", "lgamma", "log", "log10", "log1p", "log2",
+        "nearbyint", "pow", "rint", "round", "roundeven", "sin", "sinh", "sqrt", "tan", "tanh", "tgamma", "trunc",
+    )
+    for suffix in ("", "f")
+)  # fmt: skip
+LIBC_SYMBOLS = ("aligned_alloc", "calloc", "free", "malloc", "memcmp", "memcpy", "memmove", "memset", "realloc")
+IMPLIED = ("memcpy", "memmove", "memset", "fmod", "fmodf")
+"""Calls that LLVM itself writes, though no module names them."""
+
+_LOCK = threading.Lock()
+_numbers = itertools.count()
+
+
+class LinkError(Exception):
+    """Object code can't be linked here: it is damaged, or needs a name that this process doesn't have."""
+
+
+class Linked:
+    """Code in memory, freed with the last reference to this object: addresses of `step` and `run`."""
+
+    __slots__ = ("__weakref__", "_tracker", "run", "size", "step")
+
+    def __init__(self, tracker: Any, size: int) -> None:
+        self._tracker = tracker
+        self.step: int = tracker["step"]
+        """Address of the vectorcall function."""
+        self.run: int = tracker["run"]
+        """Address of the same with the context as fifth argument, for variants to hand on to."""
+        self.size = size
+
+
+def link(object_code: bytes, imports: Sequence[str]) -> Linked:
+    """Link object code that needs the names in `imports`; LinkError when one is missing or the code is no object file."""
+    import llvmlite.binding as llvm
+
+    addresses = {name: address(name) for name in (*imports, *IMPLIED)}
+    with _LOCK:
+        if not _is_object(object_code):
+            raise LinkError("this is no object code of this kind of machine")
+        library = llvm.JITLibraryBuilder().add_object_img(object_code).export_symbol("step").export_symbol("run")
+        for name, where in addresses.items():
+            library.import_symbol(name, where)
+        try:
+            tracker = library.link(_jit(), f"step{next(_numbers)}")
+        except RuntimeError as error:
+            raise LinkError(str(error).strip()) from None
+    return Linked(tracker, len(object_code))
+
+
+def address(name: str) -> int:
+    """The address behind an imported name; LinkError when there is none."""
+    found = _known().get(name)
+    if found is None:
+        for find in (_dtype, _library, _blas):
+            found = find(name)
+            if found:
+                break
+    if not found:
+        raise LinkError(f"the symbol {name!r} is not found in this process")
+    return found
+
+
+def provide(addresses: Mapping[str, int]) -> None:
+    """Add names that object code may import."""
+    _known().update(addresses)
+
+
+def _is_object(code: bytes) -> bool:
+    # LLVM ends the process on some garbage; the header tells garbage from code.
+    return len(code) > 64 and (code[:4] == b"\x7fELF" or code[:4] == b"\xcf\xfa\xed\xfe" or code[:2] == b"\x64\x86")
+
+
+@lru_cache(maxsize=1)
+def _jit() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(reloc="pic")
+    return llvm.create_lljit_compiler(machine, use_jit_link=False, suppress_errors=True)
+
+
+@lru_cache(maxsize=1)
+def _known() -> dict[str, int]:
+    known = {
+        "PyArray_Type": id(np.ndarray), "PyBool_False": id(False), "PyBool_True": id(True), "PyFloat_Type": id(float),
+        "PyLong_Type": id(int), "Py_None": id(None), "PyExc_SystemError": id(SystemError),
+    }  # fmt: skip
+    table = _numpy_table()
+    return known | {name: table[place] for name, place in NUMPY_API.items()}
+
+
+def _numpy_table() -> Any:
+    try:
+        from numpy._core import _multiarray_umath as umath
+    except ImportError:  # numpy 1
+        from numpy.core import _multiarray_umath as umath  # type: ignore[no-redef]
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    get = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(_address(pointer))
+    return ctypes.cast(get(umath._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
+
+
+def _dtype(name: str) -> int | None:
+    """`descr_f32`: numpy's dtype object; `scalar_f32`: its scalar type."""
+    kind, _, code = name.partition("_")
+    if kind not in ("descr", "scalar"):
+        return None
+    try:
+        dtype = dtypes.as_dtype(code)
+    except TypeError:
+        return None
+    return id(dtype.np) if kind == "descr" else id(dtype.np.type)
+
+
+def _library(name: str) -> int | None:
+    if name.startswith(("Py", "_Py")):
+        return _symbol_of(ctypes.pythonapi, name)
+    if name in LIBC_SYMBOLS or name in LIBM_SYMBOLS:
+        return _symbol_of(_process(), name) or _symbol_of(_libm(), name)
+    return None
+
+
+def _blas(name: str) -> int | None:
+    try:
+        from stepjit_runtime import blas
+    except ImportError:
+        return None
+    found: int | None = blas.addresses().get(name)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _process() -> Any:
+    return ctypes.CDLL(None)
+
+
+@lru_cache(maxsize=1)
+def _libm() -> Any:
+    import ctypes.util
+
+    return ctypes.CDLL(ctypes.util.find_library("m"))
+
+
+def _symbol_of(library: Any, name: str) -> int | None:
+    try:
+        return _address(getattr(library, name))
+    except AttributeError:
+        return None
+
+
+def _address(function: Callable[..., Any]) -> int:
+    found = ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]
+    assert found
+    return found

@@ -1,0 +1,175 @@
+"""What a program says about itself: plain data, so that it can be stored and read by another process."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from stepjit_runtime import dtypes
+from stepjit_runtime.dtypes import DType
+
+Dims = tuple[str, ...]
+"""Extents as text: numbers, or expressions over symbols."""
+
+
+@dataclass(frozen=True)
+class TypeText:
+    """A dtype's code and extents as text."""
+
+    dtype: str
+    dims: Dims
+
+
+@dataclass(frozen=True)
+class SlotText:
+    """A slot: `variable` or `stream`, its type, the number of the graph op that names it, how the step uses it."""
+
+    kind: str
+    dtype: str
+    dims: Dims
+    origin: int
+    reads: bool
+    writes: bool
+
+
+@dataclass(frozen=True)
+class CheckText:
+    """A check of extents that ran before the kernels: `a` holds `b`, and what to say when not."""
+
+    holds: str
+    a: str
+    b: str
+    message: str
+    origin: int
+
+
+@dataclass(frozen=True)
+class FailureText:
+    """A check inside a kernel; `{at}`, `{value}`, `{bound}` in the message are filled in."""
+
+    message: str
+    origin: int
+    code: int
+
+
+@dataclass(frozen=True)
+class HostOp:
+    """An op that Python runs in mid-step."""
+
+    op: str
+    attrs: dict[str, Any]
+    inputs: tuple[TypeText, ...]
+    outputs: tuple[TypeText, ...]
+    origin: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that binding, error texts and reports need to know of a program beside its code."""
+
+    feeds: tuple[TypeText, ...]
+    results: tuple[TypeText, ...]
+    fetches: tuple[int, ...]
+    """By fetch of the step: its result's number."""
+    slots: tuple[SlotText, ...]
+    constants: tuple[np.ndarray, ...]
+    imports: tuple[str, ...]
+    """Names that the code takes from outside."""
+    checks: tuple[CheckText, ...]
+    failures: tuple[FailureText, ...]
+    hosts: tuple[HostOp, ...]
+    arena: str
+    """Bytes of the arena, an extent."""
+    cost: str
+    """Estimated nanoseconds, an extent."""
+    counts: dict[str, int]
+    """For reports: kernels by kind, nodes, and the like."""
+
+    def to_json(self) -> str:
+        """The manifest as text; `from_json` gives an equal one."""
+        return json.dumps(encode(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read what `to_json` wrote; ValueError for anything else."""
+        try:
+            found = decode(json.loads(text))
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"no manifest: {error!r}") from None
+        if not isinstance(found, cls):
+            raise ValueError("no manifest")
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Manifest) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+
+_RECORDS: dict[str, Any] = {
+    cls.__name__: cls for cls in (TypeText, SlotText, CheckText, FailureText, HostOp, Manifest)
+}  # fmt: skip
+
+
+def encode(value: Any) -> Any:
+    """A value of the kinds that attrs have, as what JSON can hold; TypeError for another kind."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return ["float", value.hex()]
+    if isinstance(value, complex):
+        return ["complex", value.real.hex(), value.imag.hex()]
+    if isinstance(value, bytes):
+        return ["bytes", base64.b85encode(value).decode()]
+    if isinstance(value, DType):
+        return ["dtype", value.name]
+    if isinstance(value, (tuple, list)):
+        return ["tuple", *map(encode, value)]
+    if isinstance(value, dict):
+        return ["dict", *([encode(key), encode(each)] for key, each in value.items())]
+    if isinstance(value, np.ndarray):
+        data = list(value.ravel()) if value.dtype == object else value.tobytes()
+        return ["array", dtypes.as_dtype(value.dtype).name, list(value.shape), encode(data)]
+    if type(value).__name__ in _RECORDS:
+        return [type(value).__name__, *(encode(getattr(value, field.name)) for field in fields(value))]
+    raise TypeError(f"a {type(value).__name__} can't be part of a manifest")
+
+
+def decode(value: Any) -> Any:
+    """What `encode` made, back again; ValueError or TypeError for anything else."""
+    if not isinstance(value, list):
+        return value
+    kind, *rest = value
+    if kind == "float":
+        return float.fromhex(rest[0])
+    if kind == "complex":
+        return complex(float.fromhex(rest[0]), float.fromhex(rest[1]))
+    if kind == "bytes":
+        return base64.b85decode(rest[0])
+    if kind == "dtype":
+        return dtypes.as_dtype(rest[0])
+    if kind == "tuple":
+        return tuple(map(decode, rest))
+    if kind == "dict":
+        return {decode(key): decode(each) for key, each in rest}
+    if kind == "array":
+        return _array(dtypes.as_dtype(rest[0]), tuple(rest[1]), decode(rest[2]))
+    if kind in _RECORDS:
+        return _RECORDS[kind](*map(decode, rest))
+    raise ValueError(f"no value: {kind!r}")
+
+
+def _array(dtype: DType, shape: tuple[int, ...], data: Any) -> np.ndarray:
+    if dtype.itemsize == 0:
+        found = np.empty(len(data), object)
+        found[:] = data
+    else:
+        found = np.frombuffer(data, dtype.np).copy()
+    found = found.reshape(shape)
+    found.flags.writeable = False
+    return found

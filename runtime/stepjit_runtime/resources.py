@@ -1,0 +1,200 @@
+"""State of one session: variables, random streams, and the record through which running steps are counted.
+
+Native code reads a variable through its record (`abi.SLOT`) and the session through its own (`abi.SESSION`). Both are
+changed with the GIL held only. Steps that run without the GIL count themselves in; who would disturb them waits here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from stepjit_runtime import abi
+from stepjit_runtime.dtypes import DType
+from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
+
+ALIGNMENT = 64
+_FIRST_WAIT, _LONGEST_WAIT = 20e-6, 2e-3
+
+_layouts: dict[tuple[DType, tuple[int, ...]], int] = {}
+
+
+def layout_number(dtype: DType, shape: tuple[int, ...]) -> int:
+    """A number, from 1 on, that stands for that dtype and shape in this process."""
+    return _layouts.setdefault((dtype, shape), len(_layouts) + 1)
+
+
+def aligned_buffer(size: int) -> np.ndarray:
+    """Zeroed bytes, u8[size], at a multiple of 64."""
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
+
+
+class Record:
+    """Eight-byte fields in memory that native code shares; by names in `fields`."""
+
+    __slots__ = ("_fields", "_words", "address")
+
+    def __init__(self, fields: dict[str, int]) -> None:
+        self._fields = fields
+        self._words = (ctypes.c_int64 * len(fields))()
+        self.address = ctypes.addressof(self._words)
+
+    def __getitem__(self, name: str) -> int:
+        return self._words[self._fields[name] >> 3]
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self._words[self._fields[name] >> 3] = value
+
+
+class Variable:
+    """A variable's value: a buffer of its dtype and shape; `None` as shape until a first value tells it.
+
+    Elements native code does not know (strings) are in an object array.
+    """
+
+    __slots__ = ("_array", "_resources", "dtype", "name", "record", "shape")
+
+    def __init__(self, resources: Resources, name: str, dtype: DType, shape: tuple[int, ...] | None) -> None:
+        self._resources, self.name, self.dtype = resources, name, dtype
+        self.record = Record(abi.SLOT)
+        self.shape: tuple[int, ...] | None = None
+        self._array: np.ndarray | None = None
+        if shape is not None:
+            self.reserve(shape)
+
+    @property
+    def initialised(self) -> bool:
+        return bool(self.record["initialised"])
+
+    def reserve(self, shape: tuple[int, ...]) -> None:
+        """Make room for a value of that shape; what is held is lost unless it has that shape already."""
+        if self.shape == shape:
+            return
+        if self._array is not None:
+            self._resources.wait(write=True)
+            self._resources.retire(self._array)
+        self._array = self._room(shape)
+        self.shape = shape
+        self.record["initialised"] = 0
+        self.record["data"] = self._array.ctypes.data
+        self.record["bytes"] = self._array.nbytes
+        self.record["layout"] = layout_number(self.dtype, shape)
+
+    def read(self) -> np.ndarray:
+        """A copy of the value; OpFailure (failed precondition) when there is none."""
+        self._resources.wait(write=False)
+        if not self.initialised or self._array is None:
+            raise OpFailure(f"Attempting to use uninitialized value {self.name}", FAILED_PRECONDITION)
+        return self._array.copy()
+
+    def assign(self, value: np.ndarray) -> None:
+        """Take a value of the variable's dtype, of any shape."""
+        value = np.asarray(value, self.dtype.np)
+        self.reserve(value.shape)
+        self._resources.wait(write=True)
+        assert self._array is not None
+        self._array[...] = value
+        self.record["initialised"] = 1
+
+    def clear(self) -> None:
+        """Hold nothing, as before the first value."""
+        self._resources.wait(write=True)
+        self.record["initialised"] = 0
+
+    def _room(self, shape: tuple[int, ...]) -> np.ndarray:
+        if self.dtype.itemsize == 0:
+            return np.full(shape, b"", object)
+        size = int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
+        return aligned_buffer(size).view(self.dtype.np).reshape(shape)
+
+    def _free(self) -> None:
+        if self._array is not None:
+            self._resources.retire(self._array)
+        self._array, self.shape = None, None
+        for field in abi.SLOT:
+            self.record[field] = 0
+
+
+class Resources:
+    """What a session owns. Other kinds of state (queues, readers, ...) stand in `others` by (container, kind, name)."""
+
+    def __init__(self) -> None:
+        self.record = Record(abi.SESSION)
+        self._variables: dict[tuple[str, str], Variable] = {}
+        self._streams: dict[Any, Any] = {}
+        self.others: dict[tuple[str, str, str], Any] = {}
+        self._retired: list[np.ndarray] = []
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.record["closed"])
+
+    def variable(self, name: str, dtype: DType, shape: tuple[int, ...] | None, container: str = "") -> Variable:
+        """The variable of that name, made at the first call; a known shape gives one without value its buffer."""
+        found = self._variables.get((container, name))
+        if found is None:
+            found = self._variables[container, name] = Variable(self, name, dtype, shape)
+        elif shape is not None and not found.initialised and found.shape != shape:
+            found.reserve(shape)
+        return found
+
+    def variables(self) -> Iterator[Variable]:
+        yield from tuple(self._variables.values())
+
+    def stream(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The random stream of one op, made at the first call and kept as long as the session."""
+        found = self._streams.get(key)
+        if found is None:
+            found = self._streams[key] = make()
+        return found
+
+    def reset(self, containers: tuple[str, ...] | None = None) -> None:
+        """Drop the state in the containers; in all of them by default."""
+        for key in [key for key in self._variables if containers is None or key[0] in containers]:
+            self._variables.pop(key)._free()
+        for other in [key for key in self.others if containers is None or key[0] in containers]:
+            self._close_one(self.others.pop(other))
+        self._sweep()
+
+    def close(self) -> None:
+        """End the session's state: no step starts any more, those under way end first. May be called again."""
+        self.record["closed"] = 1
+        others, self.others = self.others, {}
+        for other in others.values():
+            self._close_one(other)
+        self.wait(write=True)
+        self.reset()
+        self._streams.clear()
+
+    @staticmethod
+    def _close_one(other: Any) -> None:
+        close = getattr(other, "close", None)
+        if close is not None:
+            close()
+
+    def busy(self, write: bool) -> bool:
+        """Whether a step is under way that a reader (or writer) of variables would disturb."""
+        return bool(self.record["writers"] or (write and self.record["readers"]))
+
+    def wait(self, write: bool) -> None:
+        """Wait until no step is under way that a reader (or writer) of variables would disturb."""
+        pause = _FIRST_WAIT
+        while self.busy(write):
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_WAIT)
+
+    def retire(self, array: np.ndarray) -> None:
+        """Free a buffer once no suspended step can still point to it."""
+        self._retired.append(array)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        record = self.record
+        if not (record["pins"] or record["readers"] or record["writers"]):
+            self._retired.clear()
