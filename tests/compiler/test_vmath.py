@@ -15,8 +15,8 @@ from vmath_loops import Loops
 
 Array = np.ndarray[Any, Any]
 LONG = np.longdouble
-REAL = {"f32": np.float32, "f64": np.float64}
-BITS = {"f32": np.uint32, "f64": np.uint64}
+REAL: dict[str, Any] = {"f32": np.float32, "f64": np.float64}
+BITS: dict[str, Any] = {"f32": np.uint32, "f64": np.uint64}
 WIDTHS = (1, 2, 4, 8, 16)
 INF, NAN = math.inf, math.nan
 ROOT_PI = np.sqrt(LONG(np.pi) + LONG(1.2246467991473532e-16))

@@ -49,6 +49,17 @@ class Loop:
 
     __slots__ = ("carried", "exit", "head", "index", "initial", "latch_line", "phi_lines", "preheader", "step", "stop")
 
+    index: Value
+    carried: list[Value]
+    initial: tuple[Value, ...]
+    stop: Value
+    step: int
+    phi_lines: int
+    head: str
+    exit: str
+    preheader: str
+    latch_line: str
+
 
 class Builder:
     """Collects the body of one function; `intrinsics` and `externals` collect the declarations that it needs."""
