@@ -36,8 +36,10 @@ class Golden:
         given, mark, expected = path.read_text().partition(MARK)
         found = transform(given)
         if self.bless:
-            path.write_text(given.rstrip("\n") + "\n\n" + MARK + re.sub("^", "; ", found.rstrip("\n"), flags=re.M) + "\n")
+            expected = re.sub("^", "; ", found.rstrip("\n"), flags=re.MULTILINE)
+            path.write_text(given.rstrip("\n") + "\n\n" + MARK + expected + "\n")
         elif not mark:
             pytest.fail(f"{path.name} expects nothing yet; run pytest --bless")
         else:
-            assert found == re.sub("^; ?", "", expected, flags=re.M), f"{path.name}: run pytest --bless if this is meant"
+            expected = re.sub("^; ?", "", expected, flags=re.MULTILINE)
+            assert found == expected, f"{path.name}: run pytest --bless if this is meant"

@@ -128,7 +128,7 @@ class StepFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A piece of session state: `kind` is `variable` or `stream` (random numbers); `origin` the graph op that names it."""
+    """A piece of session state: `kind` is `variable` or `stream` (of random numbers); `origin` the op that names it."""
 
     kind: str
     type: Type

@@ -386,7 +386,7 @@ class StepBuilder:
         return lower.when is always or bool(lower.when(self.call(node)))
 
     def _extents_known(self, node: Node) -> bool:
-        """Whether extents born in mid-step that the result has also stand in a known input (`tf.zeros(tf.shape(h))`)."""
+        """Whether extents of the result that are born in mid-step stand in a known input (`tf.zeros(tf.shape(h))`)."""
         inputs = {s for ref in node.inputs for e in self._known_dims(ref) for s in dims.symbols(e)}
         wanted = {s for t in node.types for e in t.dims for s in dims.symbols(e)}
         own = {s for ref in node.inputs for e in self.type(ref).dims for s in dims.symbols(e)}

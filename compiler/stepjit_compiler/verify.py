@@ -5,7 +5,8 @@ Values
   - a fetch, a write and a target name nodes and outputs that exist
 Nodes
   - a node is one of the step's own kind (`_Feed`, `_Read`, `_Initialized`, `_Dims`) or of a registered op
-  - it has every attr that the op's definition asks for and its inputs don't tell; its attrs are sorted by name and hashable
+  - it has every attr that the op's definition asks for and its inputs don't tell
+  - its attrs are sorted by name and hashable
   - its types are those that the op's own rule derives from its inputs' types
   - it is marked `host` exactly when its op has no native form for these types and values
   - every node is needed by a fetch, a write or a target
@@ -35,7 +36,7 @@ LINES_AROUND = 5
 
 
 class VerifyError(Exception):
-    """A Step breaks one of the rules above: a fault of the pass that made it. `node` is the number of the node, or -1."""
+    """A Step breaks one of the rules above, by a fault of the pass that made it. `node` is its number, or -1."""
 
     def __init__(self, step: Step, node: int, message: str) -> None:
         super().__init__(message if node < 0 else f"%{node}: {message}\n{_excerpt(step, node)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,13 +17,13 @@ NAMES = ("s0_0", "s1_0", "h1")
 values = st.fixed_dictionaries({name: st.integers(0, 12) for name in NAMES})
 
 
-def python_value(tree: object, numbers: dict[str, int]) -> int:
+def python_value(tree: Any, numbers: dict[str, int]) -> int:
     """What an expression tree is in plain integers."""
     if isinstance(tree, int):
         return tree
     if isinstance(tree, str):
         return numbers[tree]
-    op, left, right = tree  # type: ignore[misc]
+    op, left, right = tree
     x, y = python_value(left, numbers), python_value(right, numbers)
     return {
         "+": lambda: x + y, "-": lambda: x - y, "*": lambda: x * y, "//": lambda: x // y if y else 0,
@@ -30,13 +31,13 @@ def python_value(tree: object, numbers: dict[str, int]) -> int:
     }[op]()  # fmt: skip
 
 
-def extent(tree: object) -> Extent:
+def extent(tree: Any) -> Extent:
     """The same tree as an extent."""
     if isinstance(tree, int):
         return tree
     if isinstance(tree, str):
         return symbol(tree)
-    op, left, right = tree  # type: ignore[misc]
+    op, left, right = tree
     x, y = extent(left), extent(right)
     return {
         "+": lambda: x + y, "-": lambda: x - y, "*": lambda: x * y, "//": lambda: x // y, "%": lambda: x % y,
@@ -57,20 +58,20 @@ trees = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(trees, values)
-def test_value_is_that_of_the_integers(tree: object, numbers: dict[str, int]) -> None:
+def test_value_is_that_of_the_integers(tree: Any, numbers: dict[str, int]) -> None:
     assert dims.evaluate(extent(tree), numbers) == python_value(tree, numbers)
 
 
 @settings(max_examples=100, deadline=None)
 @given(trees)
-def test_text_parses_back(tree: object) -> None:
+def test_text_parses_back(tree: Any) -> None:
     found = extent(tree)
     assert dims.parse(str(found)) is found or dims.parse(str(found)) == found
 
 
 @settings(max_examples=100, deadline=None)
 @given(trees, values)
-def test_claims_hold_for_all_values(tree: object, numbers: dict[str, int]) -> None:
+def test_claims_hold_for_all_values(tree: Any, numbers: dict[str, int]) -> None:
     found = extent(tree)
     if dims.is_natural(found):
         assert python_value(tree, numbers) >= 0

@@ -103,7 +103,7 @@ def test_stream_is_handed_to_its_op(scratch_ops: None) -> None:
     b = StepBuilder([Type(f32, ())], [Slot("stream", Type(dtypes.int64, ()), 0)])
     node = b.add("TestDraw", [b.feed(0)], {"T": f32, "_slot": 0})
     step = b.finish([Ref(node, 0)], targets=[node])
-    assert interpret(step, [np.float32(1)], [], {0: [np.float32(5)]})[0][0] == 6
+    assert interpret(step, [np.array(1, np.float32)], [], {0: [np.float32(5)]})[0][0] == 6
 
 
 @pytest.mark.parametrize("array", [np.zeros(2), np.zeros((2, 2), np.float32), np.zeros(1, np.float32)])

@@ -120,7 +120,7 @@ def test_composite_is_expanded_with_its_origin(monkeypatch: pytest.MonkeyPatch) 
 
 def test_composite_of_other_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     define_op(monkeypatch, "TestWrong", lower=Composite(lambda x, call, value: x.op("Shape", value)))
-    with pytest.raises(Exception, match="'TestWrong' is f32.* but expands to i32"):
+    with pytest.raises(Exception, match=r"'TestWrong' is f32.* but expands to i32"):
         simplify(one_op("TestWrong"))
 
 

@@ -42,7 +42,7 @@ def test_canonical_text_has_no_names_and_no_origins() -> None:
     assert to_text(parse(text), names=False) == text
 
 
-LITERALS = [
+LITERALS: list[np.ndarray] = [
     np.array(2.5, np.float32),
     np.array(0.1, np.float32),
     np.array([1, 2**63 - 1], np.int64),

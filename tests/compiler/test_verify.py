@@ -61,7 +61,8 @@ def test_error_shows_the_node_among_its_neighbours() -> None:
     with pytest.raises(VerifyError) as caught:
         verify(parse(GOOD.replace("Exp %2", "Frobnicate %2")))
     lines = str(caught.value).splitlines()
-    assert "> %3 = Frobnicate %2 {T=f32} : f32[s0_0,4]" in lines and "  %2 = AddV2 %0, %1 {T=f32} : f32[s0_0,4]" in lines
+    assert "> %3 = Frobnicate %2 {T=f32} : f32[s0_0,4]" in lines
+    assert "  %2 = AddV2 %0, %1 {T=f32} : f32[s0_0,4]" in lines
 
 
 def test_missing_condition_is_found() -> None:

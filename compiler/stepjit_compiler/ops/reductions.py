@@ -56,13 +56,18 @@ def known_axes(call: Any) -> bool:
     return len({axis % rank for axis in known.ravel()} if rank else ()) == known.size
 
 
-def _reducing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The reference that is `function(x, axes, keep_dims)`; half precision is summed in float32."""
+def _reducing(function: Callable[..., Any], copies: bool = True) -> Callable[..., Any]:
+    """The reference that is `function(x, axes, keep_dims)`; half precision is summed in float32.
+
+    Where each result is of one element and the op `copies`, it is that element: even -0.0, which 0 + -0.0 is not.
+    """
 
     def reference(call: Call, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
         if x.dtype == object:
             return np.asarray(function(x, _axes(call, x, indices.astype(np.int64)), bool(call.attrs["keep_dims"])))
         axes = _axes(call, x, indices)
+        if copies and all(x.shape[axis] == 1 for axis in axes):
+            return x.copy() if call.attrs["keep_dims"] else x.reshape(np.delete(x.shape, axes)).copy()
         wide = x.astype(np.float32) if x.dtype.itemsize == 2 and call.dtypes[0].is_floating else x
         with np.errstate(all="ignore"):
             out = function(wide, axes, bool(call.attrs["keep_dims"]))
@@ -156,7 +161,7 @@ def _expand_norm(x: Any, call: Any, value: Any, axes: Any) -> Any:
 
 
 define("EuclideanNorm", "input: T, reduction_indices: Tidx -> output: T", _NUMBER, infer=_shape,
-       reference=_reducing(_norm),
+       reference=_reducing(_norm, copies=False),
        lower=Composite(_expand_norm, when=lambda call: call.inputs[0].dtype in (dtypes.float32, dtypes.float64))
        )  # fmt: skip
 

@@ -11,7 +11,6 @@ from stepjit_compiler.passes.matching import (
     Result,
     constant,
     integers,
-    is_integer,
     producer,
     reshaped,
     rule,
@@ -205,11 +204,9 @@ def concat_of_split(x: StepBuilder, node: Node) -> Result:
     return source if here and there and here[0] % rank == there[0] % rank else None
 
 
-@rule("Max", "Min", "Prod", "Sum")
+@rule("Max", "Min", "Prod", "Sum", "Mean", "All", "Any")
 def reduce_extent_one(x: StepBuilder, node: Node) -> Result:
-    """reduce(x) -> Reshape(x, s) over axes of extent 1; for sums: of integers"""
-    if node.op == "Sum" and not is_integer(x, node.inputs[0]):
-        return None  # the sum of -0.0 alone is 0.0
+    """reduce(x) -> Reshape(x, s) over axes of extent 1: TF copies there, so that -0.0 stays -0.0"""
     axes = constant(x, node.inputs[1])
     extents = x.type(node.inputs[0]).dims
     if axes is None or any(extents[int(axis)] != 1 for axis in axes.ravel()):
