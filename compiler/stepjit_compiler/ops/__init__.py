@@ -17,3 +17,6 @@ from stepjit_compiler.ops import fill as fill
 from stepjit_compiler.ops import shape as shape
 from stepjit_compiler.ops import slices as slices
 from stepjit_compiler.ops import split as split
+from stepjit_compiler.ops import padding as padding
+from stepjit_compiler.ops import diagonal as diagonal
+from stepjit_compiler.ops import gather as gather
