@@ -1,0 +1,134 @@
+"""Rows of variables changed in place, or gathered; indices are checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from stepjit_compiler.lowering import Composite, Scatter, Update
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
+
+
+# --- _ScatterRows {kind}: data with `data[indices[i]] = kind(data[indices[i]], updates[i])` for each i in order ---
+def _rows_shape(x: Inference) -> list[ShapeLike]:
+    check_rows(x, x.shape(0), x.shape(1), x.shape(2))
+    return [x.shape(0)]
+
+
+def check_rows(x: Inference, data: ShapeLike, indices: ShapeLike, updates: ShapeLike) -> None:
+    """Fails unless updates have the shape of `indices` followed by that of a row, or are a scalar."""
+    if data is None or indices is None or not updates:
+        return
+    wanted = (*indices, *data[1:])
+    text = ("Must have updates.shape = indices.shape + params.shape[1:] or updates.shape = [], got "
+            f"updates.shape {show(updates)}, indices.shape {show(indices)}, params.shape {show(data)}")  # fmt: skip
+    if len(wanted) != len(updates):
+        x.fail(text)
+    for m, n in zip(wanted, updates):
+        x.equal(m, n, text)
+
+
+_COMBINE: dict[bytes, Callable[..., Any]] = {
+    b"update": lambda old, update: update, b"add": np.add, b"sub": np.subtract, b"mul": np.multiply,
+    b"div": lambda old, update: (old / update if old.dtype.kind not in "iu" else old // update).astype(old.dtype),
+    b"min": np.minimum, b"max": np.maximum,
+}  # fmt: skip
+
+
+def _scatter_rows(call: Call, data: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    if not data.ndim:
+        call.fail(f"params must be at least 1-D, got shape {show(data.shape)}")
+    if updates.ndim and updates.shape != indices.shape + data.shape[1:]:
+        call.fail("Must have updates.shape = indices.shape + params.shape[1:] or updates.shape = [], got "
+                  f"updates.shape {show(updates.shape)}, indices.shape {show(indices.shape)}, "
+                  f"params.shape {show(data.shape)}")  # fmt: skip
+    bad = np.argwhere((indices < 0) | (indices >= data.shape[0]))
+    if len(bad):
+        at = tuple(map(int, bad[0]))
+        place = f"[{','.join(map(str, at))}]" if at else ""
+        call.fail(f"indices{place} = {indices[at]} is not in [0, {data.shape[0]})")
+    kind, out = call.attrs["kind"], data.copy()
+    rows = np.broadcast_to(updates, indices.shape + data.shape[1:]).reshape(-1, *data.shape[1:])
+    if kind == b"div" and data.dtype.kind in "iu" and np.any(updates == 0):
+        call.fail("Integer division by zero")
+    with np.errstate(all="ignore"):
+        for row, index in enumerate(indices.ravel()):
+            out[index] = _COMBINE[kind](out[index], rows[row])
+    return out
+
+
+def _emit_row(b: Any, call: Any, old: Any, update: Any) -> Any:
+    kind = call.attrs["kind"]
+    if kind == b"update":
+        return update
+    names = {b"add": b.add, b"sub": b.sub, b"mul": b.mul, b"div": b.div, b"min": b.minimum, b"max": b.maximum}
+    return names[kind](old, update)
+
+
+def _never_divides_by_zero(call: Any) -> bool:
+    return call.attrs["kind"] != b"div" or bool(call.inputs[0].dtype.is_floating)
+
+
+define("_ScatterRows", "data: T, indices: Tindices, updates: T -> output: T",
+       "T: type, Tindices: type in index, kind: string",
+       infer=_rows_shape, reference=_scatter_rows, lower=Scatter(_emit_row, when=_never_divides_by_zero))  # fmt: skip
+
+
+# --- ScatterUpdate, ScatterAdd, ... and their resource forms ---
+def _scattered(kind: bytes) -> Update:
+    return Update((0,), lambda x, call, old, indices, updates: (
+        x.op("_ScatterRows", old, indices, updates, kind=kind),))  # fmt: skip
+
+
+def _ref_shape(x: Inference) -> list[ShapeLike]:
+    check_rows(x, x.shape(0), x.shape(1), x.shape(2))
+    return [x.shape(0)]
+
+
+def _resource_shape(x: Inference) -> list[ShapeLike]:
+    check_rows(x, x.shape(0), x.shape(1), x.shape(2))
+    return []
+
+
+for _name, _types in (
+    ("Update", ""), ("Add", " in number"), ("Sub", " in number"), ("Mul", " in number"), ("Div", " in number"),
+    ("Min", " in float|int32|int64"), ("Max", " in float|int32|int64"),
+):  # fmt: skip
+    define(f"Scatter{_name}", "ref: Ref(T), indices: Tindices, updates: T -> output_ref: Ref(T)",
+           f"T: type{_types}, Tindices: type in index, use_locking: bool = {_name == 'Update'}",
+           infer=_ref_shape, lower=_scattered(_name.lower().encode()))  # fmt: skip
+    define(f"ResourceScatter{_name}", "resource: resource, indices: Tindices, updates: dtype ->",
+           f"dtype: type{' in number' if _types else ''}, Tindices: type in index",
+           infer=_resource_shape, stateful=True, lower=_scattered(_name.lower().encode()))  # fmt: skip
+
+
+# --- ScatterNdUpdate, ScatterNdAdd, ScatterNdSub, ... and their resource forms ---
+def _nd(name: str) -> Update:
+    return Update((0,), lambda x, call, old, indices, updates: (
+        x.op(f"TensorScatter{name}", old, indices, updates),))  # fmt: skip
+
+
+_POLICY = 'bad_indices_policy: string = ""'
+for _name in ("Update", "Add", "Sub", "Min", "Max"):
+    define(f"ScatterNd{_name}", "ref: Ref(T), indices: Tindices, updates: T -> output_ref: Ref(T)",
+           f"T: type{'' if _name == 'Update' else ' in number'}, Tindices: type in index, "
+           f"use_locking: bool = {_name == 'Update'}, {_POLICY}",
+           infer=lambda x: [x.shape(0)], lower=_nd(_name))  # fmt: skip
+    define(f"ResourceScatterNd{_name}", "ref: resource, indices: Tindices, updates: T ->",
+           f"T: type, Tindices: type in index, use_locking: bool = True, {_POLICY}",
+           infer=lambda x: [], stateful=True, lower=_nd(_name))  # fmt: skip
+
+
+# --- ResourceGather ---
+def _gathered(x: Inference) -> list[ShapeLike]:
+    params, indices = x.shape(0), x.shape(1)
+    return [None if params is None or indices is None else (*indices, *params[1 + x.attrs["batch_dims"] :])]
+
+
+define("ResourceGather", "resource: resource, indices: Tindices -> output: dtype",
+       "batch_dims: int = 0, validate_indices: bool = True, dtype: type, Tindices: type in index",
+       infer=_gathered, stateful=True,
+       lower=Composite(lambda x, call, params, indices: x.op(
+           "GatherV2", params, indices, x.dims(call.attrs["batch_dims"]), batch_dims=call.attrs["batch_dims"])))  # fmt: skip
