@@ -20,3 +20,9 @@ from stepjit_compiler.ops import split as split
 from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import diagonal as diagonal
 from stepjit_compiler.ops import gather as gather
+from stepjit_compiler.ops import activations as activations
+from stepjit_compiler.ops import nn as nn
+from stepjit_compiler.ops import softmax as softmax
+from stepjit_compiler.ops import state as state
+from stepjit_compiler.ops import state_rows as state_rows
+from stepjit_compiler.ops import training as training

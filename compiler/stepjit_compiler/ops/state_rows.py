@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_compiler.lowering import Composite, Scatter, Update
+from stepjit_compiler.lowering import Scatter, Update
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
 
 
@@ -119,16 +119,3 @@ for _name in ("Update", "Add", "Sub", "Min", "Max"):
     define(f"ResourceScatterNd{_name}", "ref: resource, indices: Tindices, updates: T ->",
            f"T: type, Tindices: type in index, use_locking: bool = True, {_POLICY}",
            infer=lambda x: [], stateful=True, lower=_nd(_name))  # fmt: skip
-
-
-# --- ResourceGather ---
-def _gathered(x: Inference) -> list[ShapeLike]:
-    params, indices = x.shape(0), x.shape(1)
-    return [None if params is None or indices is None else (*indices, *params[1 + x.attrs["batch_dims"] :])]
-
-
-define("ResourceGather", "resource: resource, indices: Tindices -> output: dtype",
-       "batch_dims: int = 0, validate_indices: bool = True, dtype: type, Tindices: type in index",
-       infer=_gathered, stateful=True,
-       lower=Composite(lambda x, call, params, indices: x.op(
-           "GatherV2", params, indices, x.dims(call.attrs["batch_dims"]), batch_dims=call.attrs["batch_dims"])))  # fmt: skip
