@@ -135,42 +135,38 @@ def _assert_true(call: Call, condition: np.ndarray, *data: np.ndarray) -> tuple[
 
 def summary(x: np.ndarray, most: int) -> str:
     """A tensor's first `most` elements of each axis (-1: all) in the kernels' form, `[[1 2][3...]...]`."""
-    left = [x.size if most < 0 else most]
-    return "[" + _summary(x, most, left) + "]" if x.ndim < 2 else _nested(x, left)
+    if x.size == 0:
+        return "[]"
+    return _rows(np.atleast_1d(x), [x.size if most < 0 else most])
 
 
-def _summary(x: np.ndarray, most: int, left: list[int]) -> str:
-    flat = x.ravel().tolist() if x.dtype == object else list(x.ravel())
-    shown = flat[: left[0]]
-    return " ".join(map(element, shown)) + ("..." if len(shown) < len(flat) else "")
-
-
-def _nested(x: np.ndarray, left: list[int]) -> str:
-    """Rows in turn until `left` elements were printed, each cut with `...`."""
-    text = "["
-    for k in range(x.shape[0]):
+def _rows(x: np.ndarray, left: list[int]) -> str:
+    """The elements in order until `left` were printed; what is cut off is `...`."""
+    texts: list[str] = []
+    for item in x:
         if left[0] <= 0:
-            return text + "...]"
-        if x.ndim == 2:
-            row = x[k].tolist() if x.dtype == object else list(x[k])
-            shown = row[: left[0]]
-            left[0] -= len(shown)
-            text += "[" + " ".join(map(element, shown)) + ("..." if len(shown) < len(row) else "") + "]"
+            break
+        if x.ndim == 1:
+            left[0] -= 1
+            texts.append(element(item))
         else:
-            text += _nested(x[k], left)
-    return text + "]"
+            texts.append(_rows(item, left))
+    cut = "..." if len(texts) < len(x) else ""
+    return "[" + (" " if x.ndim == 1 else "").join(texts) + cut + "]"
 
 
 def element(value: Any) -> str:
-    """One element as the kernels print it: strings bare, bools as 0 and 1, floats with six digits."""
+    """One element as the kernels print it: strings bare, bools as 0 and 1, floats as short as tells them apart."""
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     if isinstance(value, (bool, np.bool_)):
         return str(int(value))
     if isinstance(value, (complex, np.complexfloating)):
-        return f"({value.real:g},{value.imag:g})"
+        return "?"
     if isinstance(value, (float, np.floating)) or type(value).__name__ == "bfloat16":
-        return f"{float(value):g}"
+        kind, few, enough = (float, 15, 17) if isinstance(value, float) else (np.float32, 6, 9)
+        short = f"{float(value):.{few}g}"
+        return short if kind(short) == value else f"{float(value):.{enough}g}"
     return str(value)
 
 

@@ -146,12 +146,12 @@ class Graph:
                 value = value(op)
             if value is not None:
                 op.attrs[name] = value
-        if local.colocated:
-            groups = {group: None for anchor in local.colocated for group in anchor.colocation_groups()}
-            op.attrs["_class"] = tuple(sorted(groups))
-            op.device = local.colocated[-1].device
-        elif local.devices:
+        if local.devices:
             self._place_on_device(op, local.devices)
+        if local.colocated:
+            groups = {group for anchor in local.colocated for group in anchor.colocation_groups()}
+            op.attrs["_class"] = tuple(sorted(groups))
+            op.device = op.device or local.colocated[-1].device
         made_inside = {tensor.op for tensor in op.inputs}
         for scope in local.controls:
             # An input made in the same block waits already.
@@ -201,6 +201,12 @@ class Graph:
     @seed.setter
     def seed(self, value: int | None) -> None:
         self._seed = value
+
+    def next_seedless(self) -> int:
+        """The number of the next random op without a seed of its own, counted while the graph has a seed."""
+        with self.lock:
+            self._seedless_count += 1
+            return self._seedless_count - 1
 
     # --- Names and blocks ---
 

@@ -102,6 +102,11 @@ def colocate_with(op: Any, ignore_existing: bool = False) -> ColocateScope:
     return get_default_graph().colocate_with(op, ignore_existing)
 
 
+def container(container_name: str) -> AttrScope:
+    """A block of the default graph whose stateful ops use the resource container of that name."""
+    return get_default_graph().container(container_name)
+
+
 class ControlScope:
     """A block whose ops wait for `ops`; with None the outer blocks are forgotten inside."""
 
@@ -169,7 +174,7 @@ class ColocateScope:
         kept = () if self.ignore_existing else local.colocated
         local.colocated = kept if self.op is None else (*kept, self.op)
         if self.op is not None:
-            # Only the anchor says where the ops go.
+            # A device block outside has no say; one inside the colocation has.
             local.devices = ()
         self.graph._refresh_plain()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from stepjit.framework import source
 from stepjit.framework.shape import Dims, TensorShape, as_dims, compatible, merged
+from stepjit_compiler.opdef import show
 from stepjit_runtime.dtypes import DType
 
 if TYPE_CHECKING:
@@ -74,9 +75,7 @@ class Tensor:
         """Narrow the static shape by what the user knows; ValueError when it contradicts what is known."""
         dims = as_dims(shape)
         if not compatible(self.dims, dims):
-            old, new = TensorShape(self.dims), TensorShape(dims)
-            kind = "the same rank" if self.dims and dims and len(self.dims) != len(dims) else "equal dimensions"
-            raise ValueError(f"Shapes {old} and {new} of '{self.name}' must have {kind}: they are incompatible")
+            raise ValueError(f"{_difference(self.dims, dims)}: set_shape of '{self.name}'")
         self.dims = merged(self.dims, dims)
         # Values that were derived from the shape may be known better now.
         self.op.graph.known.clear()
@@ -103,8 +102,6 @@ class Tensor:
     def __str__(self) -> str:
         shape = "" if self.dims is None else f", shape={self.shape}"
         device = f", device={self.device}" if self.device else ""
-        if self.dims is None:
-            shape = ", shape=<unknown>"
         return f'Tensor("{self.name}"{shape}, dtype={self.dtype.name}{device})'
 
     def __repr__(self) -> str:
@@ -142,6 +139,15 @@ class Tensor:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"can't pickle Tensor {self.name}: save the graph or the value instead")
+
+
+def _difference(a: Dims, b: Dims) -> str:
+    assert a is not None and b is not None
+    if len(a) != len(b):
+        return f"Shapes must be equal rank, but are {len(a)} and {len(b)}"
+    k = next(k for k, (x, y) in enumerate(zip(a, b)) if x is not None and y is not None and x != y)
+    shapes = f"Shapes are {show(a)} and {show(b)}."
+    return f"Dimension {k} in both shapes must be equal, but are {a[k]} and {b[k]}. {shapes}"
 
 
 def override_operator(name: str, function: Callable[..., Any]) -> None:
