@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepjit_compiler.ir import Step
@@ -85,12 +85,14 @@ class Compiled:
     """Whether it was compiled for this request."""
     seconds: float
     """What the request took, simplifying and looking up included."""
+    origins: tuple[int, ...]
+    """By origin in the manifest: the number of the graph op in the pruned step."""
 
 
 def compile_step(pruned: Step) -> Compiled:
     """The program of a pruned step: from this process's cache when an equal step was compiled before."""
     started = time.perf_counter()
-    step = _simplified(pruned)
+    step, origins = _numbered(_simplified(pruned))
     key = content_key(step)
     made: list[Program] = []
 
@@ -103,7 +105,7 @@ def compile_step(pruned: Step) -> Compiled:
     if made and "compile" in current().log:
         counts = f"{len(pruned.nodes)} ops, {len(step.nodes)} nodes, {len(program.manifest.hosts)} on the host"
         print(f"stepjit compile {key[:12]} {seconds * 1e3:.1f} ms: {counts}", file=sys.stderr)
-    return Compiled(program, linked, key, bool(made), seconds)
+    return Compiled(program, linked, key, bool(made), seconds, origins)
 
 
 def build(step: Step) -> Program:
@@ -138,6 +140,22 @@ def _simplified(pruned: Step) -> Step:
     if options.verify:
         verify(step)
     return step
+
+
+def _numbered(step: Step) -> tuple[Step, tuple[int, ...]]:
+    """The step with origins that follow from its text, and what they were.
+
+    Equal steps of two graphs share a program, though the graphs may number their ops in different ways.
+    """
+    origins = [node.origin for node in step.nodes]
+    nodes = tuple(replace(node, origin=i) for i, node in enumerate(step.nodes))
+    first_slot = len(nodes)
+    slots = tuple(replace(slot, origin=first_slot + k) for k, slot in enumerate(step.slots))
+    first_check = first_slot + len(slots)
+    checks = tuple(replace(check, origin=first_check + k) for k, check in enumerate(step.checks))
+    origins += [slot.origin for slot in step.slots] + [check.origin for check in step.checks]
+    names = tuple(step.names[origin] if 0 <= origin < len(step.names) else "" for origin in origins)
+    return replace(step, nodes=nodes, slots=slots, checks=checks, names=names), tuple(origins)
 
 
 def _dump(name: str, text: str) -> None:

@@ -116,6 +116,9 @@ class LoopNest:
         if isinstance(extent, int):
             while lanes > max(extent, 1):
                 lanes //= 2
+            # A body without a rest is written once.
+            if self.cost >= HEAVY and extent % lanes and extent % (lanes // 2) == 0 and lanes > 4:
+                lanes //= 2
         return lanes
 
     # --- the nest ---

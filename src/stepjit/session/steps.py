@@ -13,7 +13,7 @@ from stepjit.session.feeds import convert_feed
 from stepjit.session.host import host_function
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Shape
-from stepjit_compiler.ir import Type
+from stepjit_compiler.ir import StepFailure, Type
 from stepjit_compiler.passes.prune import Pruned, Request, StepError, prune
 from stepjit_compiler.step_builder import NeedsStaticError
 from stepjit_runtime import abi
@@ -137,16 +137,20 @@ class SessionStep:
             pruned = prune(request)
         except StepError as error:
             raise op_error(error.op, error.failure) from None
-        compiled = compile_step(pruned.step)
+        try:
+            compiled = compile_step(pruned.step)
+        except StepFailure as error:
+            raise op_error(pruned.ops[error.origin] if error.origin >= 0 else None, error.failure) from None
         self.session._count_compile(compiled)
         return self._bind(pruned, compiled)
 
     def _bind(self, pruned: Pruned, compiled: Any) -> Variant:
         resources, manifest = self.session._resources, compiled.program.manifest
-        variables = [_variable(resources, slot, pruned.ops) for slot in manifest.slots]
+        ops = [pruned.ops[origin] if origin >= 0 else None for origin in compiled.origins]
+        variables = [_variable(resources, slot, ops) for slot in manifest.slots]
         executable = Executable(compiled.linked, manifest, resources, variables)
-        hosts = [host_function(host, pruned.ops, resources, variables, manifest.slots) for host in manifest.hosts]
-        return Variant(executable, pruned.ops, hosts, compiled)
+        hosts = [host_function(host, ops, resources, variables, manifest.slots) for host in manifest.hosts]
+        return Variant(executable, ops, hosts, compiled)
 
     def _variable_shape(self, op: Any) -> Shape | None:
         variable = _find_variable(self.session._resources, op, None)
