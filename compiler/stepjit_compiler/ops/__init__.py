@@ -26,3 +26,4 @@ from stepjit_compiler.ops import softmax as softmax
 from stepjit_compiler.ops import state as state
 from stepjit_compiler.ops import state_rows as state_rows
 from stepjit_compiler.ops import training as training
+from stepjit_compiler.ops import special as special

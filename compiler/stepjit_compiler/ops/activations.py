@@ -89,7 +89,8 @@ def _emit_elu_grad(b: Any, call: Any, gradients: Any, y: Any) -> Any:
 
 
 define("Elu", "features: T -> activations: T", FLOAT, infer=unchanged,
-       reference=in_float(lambda x: np.where(x < 0, np.expm1(x), x)), lower=Elementwise(_emit_elu, cost=20))  # fmt: skip
+       reference=in_float(lambda x: np.where(x < 0, np.expm1(x), x)),
+       lower=Elementwise(_emit_elu, cost=20))  # fmt: skip
 define("EluGrad", "gradients: T, outputs: T -> backprops: T", FLOAT, infer=unchanged,
        reference=in_float(lambda g, y: np.where(y < 0, g * (y + 1), g)),
        lower=Elementwise(_emit_elu_grad, cost=3))  # fmt: skip

@@ -128,7 +128,8 @@ def _abs(x: np.ndarray) -> np.ndarray:
 
 
 define("Abs", "x: T -> y: T", "T: type in float|int8|int16|int32|int64",
-       infer=unchanged, reference=ufunc(_abs), symbolic=True, lower=Elementwise(lambda b, call, x: b.abs(x)))  # fmt: skip
+       infer=unchanged, reference=ufunc(_abs), symbolic=True,
+       lower=Elementwise(lambda b, call, x: b.abs(x)))  # fmt: skip
 
 
 # --- Sign: NaN for NaN, x / |x| for complex x ---

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from stepjit_runtime import dtypes
 
 from stepjit_compiler.lowering import Contraction
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
-from stepjit_runtime import dtypes
 
 
 def _in_floats(call: Any) -> bool:
@@ -75,8 +75,9 @@ def _batch_shape(x: Inference) -> list[ShapeLike]:
     else:
         if len(a) != len(b):
             x.fail(f"In[0] and In[1] has different ndims: {show(a)} vs. {show(b)}")
-        text = "In[0].dim({0}) and In[1].dim({0}) must be the same: " + f"{show(a)} vs {show(b)} (Dimensions must be equal)"
-        batch = tuple(x.equal(m, n, text.format(k)) for k, (m, n) in enumerate(zip(a[:-2], b[:-2])))
+        text = f": {show(a)} vs {show(b)} (Dimensions must be equal)"
+        where = "In[0].dim({0}) and In[1].dim({0}) must be the same"
+        batch = tuple(x.equal(m, n, where.format(k) + text) for k, (m, n) in enumerate(zip(a[:-2], b[:-2])))
     return [(*batch, *_product_extents(x, x.attrs["adj_x"], x.attrs["adj_y"]))]
 
 

@@ -17,17 +17,22 @@ def _channel(call: Any, rank: int) -> int:
     return 1 if call.attrs.get("data_format") == b"NCHW" else rank - 1
 
 
+def _too_flat(shape: tuple[Any, ...]) -> str:
+    return f"Input tensor must be at least 2D: {show(shape)}. Shape must be at least rank 2 but is rank {len(shape)}"
+
+
 def _bias_shape(x: Inference) -> list[ShapeLike]:
     shape, bias = x.shape(0), x.shape(1)
     if shape is not None and len(shape) < 2:
-        x.fail(f"Input tensor must be at least 2D: {show(shape)}. Shape must be at least rank 2 but is rank {len(shape)}")
+        x.fail(_too_flat(shape))
     if bias is not None and len(bias) != 1:
         x.fail(f"Biases must be 1D: {show(bias)}. Shape must be rank 1 but is rank {len(bias)}")
     if shape is None or bias is None:
         return [shape]
     at = _channel(x, len(shape))
     text = (f"Must provide as many biases as the {'channel' if at == 1 else 'last'} dimension of the input tensor: "
-            f"{show(bias)} vs. {show(shape)} (Dimensions must be equal, but are {shape[at]} and {bias[0]})")  # fmt: skip
+            f"{show(bias)} vs. {show(shape)} (Dimensions must be equal, but are {shape[at]} and {bias[0]})"
+            )  # fmt: skip
     extent = x.equal(shape[at], bias[0], text)
     return [(*shape[:at], extent, *shape[at + 1 :])]
 
@@ -64,7 +69,7 @@ def _bias_grad_shape(x: Inference) -> list[ShapeLike]:
     if shape is None:
         return [(None,)]
     if len(shape) < 2:
-        x.fail(f"Input tensor must be at least 2D: {show(shape)}. Shape must be at least rank 2 but is rank {len(shape)}")
+        x.fail(_too_flat(shape))
     return [(shape[_channel(x, len(shape))],)]
 
 
@@ -74,7 +79,7 @@ def _bias_grad(call: Call, value: np.ndarray) -> np.ndarray:
     others = _other_axes(call, value.ndim)
     wide = value.astype(np.float32) if value.dtype.itemsize == 2 and call.dtypes[0].is_floating else value
     with np.errstate(all="ignore"):
-        return np.add.reduce(wide, others, dtype=wide.dtype).astype(call.dtypes[0].np, copy=False)
+        return np.sum(wide, others, dtype=wide.dtype).astype(call.dtypes[0].np, copy=False)
 
 
 def _other_axes(call: Any, rank: int) -> tuple[int, ...]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-
-from stepjit_compiler.lowering import Composite, Reduction
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, reduced_shape, show
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 
+from stepjit_compiler.lowering import Composite, Reduction
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, reduced_shape, show
+
+_add: Any = np.add.reduce
+_multiply: Any = np.multiply.reduce
 _OVER = "keep_dims: bool = False, T: type in {}, Tidx: type in index = int32"
 _OVER_BOOL = "keep_dims: bool = False, Tidx: type in index = int32"
 _REAL = _OVER.format("real|qint8|quint8|qint32|qint16|quint16")
@@ -96,13 +98,13 @@ def _joining(identity: Any, combine: Callable[..., Any]) -> Reduction:
 
 # --- Sum ---
 define("Sum", "input: T, reduction_indices: Tidx -> output: T", _NUMBER, infer=_shape, symbolic=True,
-       reference=_reducing(lambda x, axes, keep: np.add.reduce(
+       reference=_reducing(lambda x, axes, keep: _add(
            x, axes, keepdims=keep, **({} if x.dtype == object else {"dtype": x.dtype}))),
        lower=_joining(0, lambda b, a, c: b.add(a, c)))  # fmt: skip
 
 # --- Prod ---
 define("Prod", "input: T, reduction_indices: Tidx -> output: T", _NUMBER, infer=_shape, symbolic=True,
-       reference=_reducing(lambda x, axes, keep: np.multiply.reduce(
+       reference=_reducing(lambda x, axes, keep: _multiply(
            x, axes, keepdims=keep, **({} if x.dtype == object else {"dtype": x.dtype}))),
        lower=_joining(1, lambda b, a, c: b.mul(a, c)))  # fmt: skip
 
@@ -121,11 +123,11 @@ define("Min", "input: T, reduction_indices: Tidx -> output: T", _REAL, infer=_sh
 def _mean(x: np.ndarray, axes: tuple[int, ...], keep: bool) -> np.ndarray:
     count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
     if x.dtype.kind not in "iu":
-        total = np.asarray(np.add.reduce(x, axes, dtype=x.dtype, keepdims=keep))
+        total = np.asarray(_add(x, axes, dtype=x.dtype, keepdims=keep))
         # Divided in the dtype itself, so that 0 / 0 is the NaN of an empty mean.
         return total / np.asarray(count, x.real.dtype)
     wide = np.uint64 if x.dtype == np.uint64 else np.int64
-    total = np.asarray(np.add.reduce(x, axes, dtype=wide, keepdims=keep))
+    total = np.asarray(_add(x, axes, dtype=wide, keepdims=keep))
     divisor = np.asarray(max(count, 1), wide)
     floor = total // divisor
     return floor + ((total < 0) & (total % divisor != 0)).astype(wide)
@@ -152,7 +154,7 @@ define("Mean", "input: T, reduction_indices: Tidx -> output: T", _NUMBER, infer=
 
 # --- EuclideanNorm: the root of the sum of squares ---
 def _norm(x: np.ndarray, axes: tuple[int, ...], keep: bool) -> np.ndarray:
-    squares = np.asarray(np.add.reduce((x * np.conj(x)).real, axes, dtype=x.real.dtype, keepdims=keep))
+    squares = np.asarray(_add((x * np.conj(x)).real, axes, dtype=x.real.dtype, keepdims=keep))
     return np.sqrt(squares)
 
 

@@ -87,7 +87,8 @@ def optimizer(name: str, slots: str, inputs: str, attrs: str, formula: Formula, 
 
 def _both(name: str, slots: str, inputs: str, attrs: str, infer: Any, lower: Update) -> None:
     refs, handles = (", ".join(f"{slot}: {kind}" for slot in slots.split()) for kind in ("Ref(T)", "resource"))
-    define(name, f"{refs}, {inputs} -> out: Ref(T)", attrs, infer=infer, lower=lower)
+    if not name.endswith("KerasMomentum"):  # this one is for resources alone
+        define(name, f"{refs}, {inputs} -> out: Ref(T)", attrs, infer=infer, lower=lower)
 
     def no_result(x: Inference) -> list[ShapeLike]:
         infer(x)

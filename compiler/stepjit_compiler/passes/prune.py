@@ -203,7 +203,7 @@ class _Translation:
         for slot, value in zip(slots, new, strict=True):
             self._write(op, slot, value)
         if op.outputs:
-            self._set(op, [new[0]])
+            self._set(op, [update.result(self.builder, call, *refs) if update.result else new[0]])
 
     def _old_value(self, tensor: Any, op: Any, is_slot: bool) -> Ref | None:
         # A plain assignment does not read what it replaces, so the variable need not hold anything.

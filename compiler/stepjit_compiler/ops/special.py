@@ -1,0 +1,202 @@
+"""Error, gamma and zeta functions. All but erf and erfc run on the host, in double precision."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+from stepjit_compiler.opdef import broadcasting, define, ufunc, unchanged
+from stepjit_compiler.ops.kinds import per_element, vector
+
+FLOAT = "T: type in float"
+SINGLE = "T: type in float32|float64"
+_EPSILON = 1e-16
+_TERMS = 2000
+# B(2k) / (2k)!, the coefficients of the Euler-Maclaurin correction.
+_BERNOULLI = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000, 1 / 74724249600)
+
+
+# --- Erf, Erfc ---
+define("Erf", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(lambda x: math.erf(x)),
+       lower=vector("erf", 20))  # fmt: skip
+define("Erfc", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(lambda x: math.erfc(x)),
+       lower=vector("erfc", 25))  # fmt: skip
+
+
+# --- Ndtri, Erfinv ---
+def _ndtri(p: float) -> float:
+    if p in (0.0, 1.0):
+        return math.copysign(math.inf, p - 0.5)
+    return NormalDist().inv_cdf(p) if 0 < p < 1 else math.nan
+
+
+def _erfinv(x: float) -> float:
+    if not -1 < x < 1:
+        return math.copysign(math.inf, x) if abs(x) == 1 else math.nan
+    if x == 0:
+        return x
+    # Near 0 the quantile of (1 + x) / 2 has lost x's last bits: Newton's steps on erf bring them back.
+    y = _ndtri((1 + abs(x)) / 2) / math.sqrt(2) if abs(x) > 1e-8 else abs(x) * math.sqrt(math.pi) / 2
+    for _ in range(2):
+        error = math.erf(y) - abs(x) if y < 0.7 else (1 - abs(x)) - math.erfc(y)
+        y -= error * math.sqrt(math.pi) / 2 * math.exp(y * y)
+    return math.copysign(y, x)
+
+
+define("Ndtri", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(_ndtri))
+define("Erfinv", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(_erfinv))
+
+
+# --- Lgamma ---
+def _lgamma(x: float) -> float:
+    if math.isinf(x) or (x <= 0 and x == math.floor(x)):
+        return math.inf
+    return math.lgamma(x)
+
+
+define("Lgamma", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(_lgamma))
+
+
+# --- Digamma ---
+def _digamma(x: float) -> float:
+    if math.isnan(x) or (x <= 0 and x == math.floor(x)) or x == -math.inf:
+        return math.nan
+    if x == math.inf:
+        return x
+    if x < 0:
+        return _digamma(1 - x) - math.pi / math.tan(math.pi * (x % 1))
+    below = 0.0
+    while x < 10:
+        below += 1 / x
+        x += 1
+    square = 1 / (x * x)
+    series = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132))))
+    return math.log(x) - 0.5 / x - series - below
+
+
+define("Digamma", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(_digamma))
+
+
+# --- Igamma, Igammac: the regularised incomplete gamma functions ---
+def _igamma(a: float, x: float) -> float:
+    return _gamma_parts(a, x)[0]
+
+
+def _igammac(a: float, x: float) -> float:
+    return _gamma_parts(a, x)[1]
+
+
+def _gamma_parts(a: float, x: float) -> tuple[float, float]:
+    if math.isnan(a) or math.isnan(x) or a <= 0 or x < 0:
+        return math.nan, math.nan
+    if x == 0 or x == math.inf:
+        return (0.0, 1.0) if x == 0 else (1.0, 0.0)
+    if a == math.inf:
+        return 0.0, 1.0
+    scale = math.exp(a * math.log(x) - x - math.lgamma(a))
+    if x < a + 1:
+        lower = scale * _gamma_series(a, x)
+        return lower, 1 - lower
+    upper = scale * _gamma_fraction(a, x)
+    return 1 - upper, upper
+
+
+def _gamma_series(a: float, x: float) -> float:
+    term = total = 1 / a
+    for k in range(1, _TERMS):
+        term *= x / (a + k)
+        total += term
+        if term < total * _EPSILON:
+            break
+    return total
+
+
+def _gamma_fraction(a: float, x: float) -> float:
+    """Lentz's evaluation of the continued fraction of the upper part."""
+    b, tiny = x + 1 - a, 1e-300
+    c, d = 1 / tiny, 1 / b
+    total = d
+    for k in range(1, _TERMS):
+        numerator = -k * (k - a)
+        b += 2
+        d = 1 / ((numerator * d + b) or tiny)
+        c = (b + numerator / c) or tiny
+        total *= c * d
+        if abs(c * d - 1) < _EPSILON:
+            break
+    return total
+
+
+define("Igamma", "a: T, x: T -> z: T", FLOAT, infer=broadcasting, reference=per_element(_igamma))
+define("Igammac", "a: T, x: T -> z: T", FLOAT, infer=broadcasting, reference=per_element(_igammac))
+
+
+# --- Betainc: the regularised incomplete beta function ---
+def _betainc(a: float, b: float, x: float) -> float:
+    if math.isnan(a + b + x) or a <= 0 or b <= 0 or not 0 <= x <= 1:
+        return math.nan
+    if x in (0.0, 1.0):
+        return x
+    scale = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
+    if x < (a + 1) / (a + b + 2):
+        return scale * _beta_fraction(a, b, x) / a
+    return 1 - scale * _beta_fraction(b, a, 1 - x) / b
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    tiny = 1e-300
+    c, d = 1.0, 1 / ((1 - (a + b) * x / (a + 1)) or tiny)
+    total = d
+    for k in range(1, _TERMS):
+        even = k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k))
+        odd = -(a + k) * (a + b + k) * x / ((a + 2 * k) * (a + 2 * k + 1))
+        for numerator in (even, odd):
+            d = 1 / ((1 + numerator * d) or tiny)
+            c = (1 + numerator / c) or tiny
+            total *= c * d
+        if abs(c * d - 1) < _EPSILON:
+            break
+    return total
+
+
+define("Betainc", "a: T, b: T, x: T -> z: T", SINGLE, infer=broadcasting, reference=per_element(_betainc))
+
+
+# --- Zeta: the sum of 1 / (q + k)^x; Polygamma: the derivatives of digamma ---
+def _zeta(x: float, q: float) -> float:
+    if math.isnan(x + q) or x < 1:
+        return math.nan
+    if x == 1:
+        return math.inf
+    if q <= 0:
+        if q == math.floor(q):
+            return math.inf if x == math.floor(x) and x % 2 == 0 else math.nan
+        if x != math.floor(x):
+            return math.nan
+    total = sum((q + k) ** -x for k in range(10))
+    q += 10
+    total += q ** (1 - x) / (x - 1) + 0.5 * q**-x
+    factor, power = x, q ** (-x - 1)
+    for k, coefficient in enumerate(_BERNOULLI):
+        total += coefficient * factor * power
+        factor *= (x + 2 * k + 1) * (x + 2 * k + 2)
+        power /= q * q
+    return total
+
+
+def _polygamma(a: float, x: float) -> float:
+    if a < 0 or a != math.floor(a):
+        return math.nan
+    if a == 0:
+        return _digamma(x)
+    return (-1) ** (int(a) + 1) * math.exp(math.lgamma(a + 1)) * _zeta(a + 1, x)
+
+
+define("Zeta", "x: T, q: T -> z: T", SINGLE, infer=broadcasting, reference=per_element(_zeta))
+define("Polygamma", "a: T, x: T -> z: T", SINGLE, infer=broadcasting, reference=per_element(_polygamma))
+
+# --- NextAfter ---
+define("NextAfter", "x1: T, x2: T -> output: T", "T: type in float64|float32 = float32",
+       infer=broadcasting, reference=ufunc(np.nextafter))  # fmt: skip
