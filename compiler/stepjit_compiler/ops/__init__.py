@@ -27,3 +27,6 @@ from stepjit_compiler.ops import state as state
 from stepjit_compiler.ops import state_rows as state_rows
 from stepjit_compiler.ops import training as training
 from stepjit_compiler.ops import special as special
+from stepjit_compiler.ops import scatter as scatter
+from stepjit_compiler.ops import segments as segments
+from stepjit_compiler.ops import unique as unique

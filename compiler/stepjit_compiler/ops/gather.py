@@ -153,22 +153,16 @@ define(
 # --- ResourceGather: in a step, the variable's value stands in place of the resource ---
 
 
-def _resource_gather_shape(x: Inference) -> list[ShapeLike]:
-    batch = x.attrs["batch_dims"]
-    return [None] if not x.shape(0) else _gathered(x, batch, batch)
-
-
 define(
     "ResourceGather", "resource: resource, indices: Tindices -> output: dtype",
     "batch_dims: int = 0, validate_indices: bool = True, dtype: type, Tindices: type in index",
-    infer=_resource_gather_shape,
+    infer=lambda x: _gathered(x, x.attrs["batch_dims"], x.attrs["batch_dims"]),
     reference=lambda call, params, indices: _gather(
         call, params, indices, call.attrs["batch_dims"], call.attrs["batch_dims"]
     ),
     lower=Indexed(
         _emit_gather(_batch, _batch), checks=lambda call: _bound_check(call, call.inputs[0].dims[_batch(call)])
     ),
-    stateful=True,
 )  # fmt: skip
 
 # --- GatherNd ---

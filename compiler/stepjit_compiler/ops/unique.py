@@ -1,0 +1,221 @@
+"""Ops whose extents follow from values: distinct elements, places, partitions and their stitching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from stepjit_compiler.dims import Extent
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.ops.arguments import brief, filled, fresh, ints_input, integers
+from stepjit_compiler.ops.gather import at_text
+
+# --- Unique, UniqueWithCounts, UniqueV2, UniqueWithCountsV2 ---
+
+
+def _first_seen(keys: list[Any]) -> tuple[list[int], np.ndarray, list[int]]:
+    """Where each distinct key is first seen, the number of each key, and how often each distinct one is seen."""
+    numbers: dict[Any, int] = {}
+    first: list[int] = []
+    counts: list[int] = []
+    which = np.empty(len(keys), np.int64)
+    for at, key in enumerate(keys):
+        number = numbers.setdefault(key, len(first))
+        if number == len(first):
+            first.append(at)
+            counts.append(0)
+        counts[number] += 1
+        which[at] = number
+    return first, which, counts
+
+
+def _unique(call: Call, x: np.ndarray, axis: int, with_counts: bool) -> tuple[np.ndarray, ...]:
+    rows = np.moveaxis(x, axis, 0)
+    # NaN equals nothing, itself included: Python floats made one by one keep that as dictionary keys.
+    keys = rows.tolist() if x.ndim == 1 else [tuple(row.ravel().tolist()) for row in rows]
+    first, which, counts = _first_seen(keys)
+    out = (fresh(np.take(x, first, axis)), which.astype(call.dtypes[1].np))
+    return (*out, np.array(counts, call.dtypes[2].np)) if with_counts else out
+
+
+def _unique_vector(with_counts: bool) -> Callable[..., tuple[np.ndarray, ...]]:
+    def reference(call: Call, x: np.ndarray) -> tuple[np.ndarray, ...]:
+        if x.ndim != 1:
+            call.fail(f"unique expects a 1D vector. Got shape {brief(x.shape)}")
+        return _unique(call, x, 0, with_counts)
+
+    return reference
+
+
+def _unique_axis(with_counts: bool) -> Callable[..., tuple[np.ndarray, ...]]:
+    def reference(call: Call, x: np.ndarray, axis: np.ndarray) -> tuple[np.ndarray, ...]:
+        axes = integers(axis)
+        if len(axes) > 1 or (not axes and x.ndim != 1):
+            call.fail("axis does not support input tensors larger than 1 elements")
+        at = axes[0] if axes else 0
+        if not -x.ndim <= at < x.ndim:
+            call.fail(f"axis has to be between {-x.ndim} and {x.ndim}, got {at}")
+        return _unique(call, x, at, with_counts)
+
+    return reference
+
+
+def _unique_shape(x: Inference, outs: int) -> list[ShapeLike]:
+    (length,) = x.with_rank(0, 1)
+    return [(None,), (length,), (None,)][:outs]
+
+
+def _unique_axis_shape(x: Inference, outs: int) -> list[ShapeLike]:
+    shape, axes = x.shape(0), ints_input(x, 1)
+    rest: list[ShapeLike] = [(None,), (None,)]
+    if shape is None or axes is None or len(axes) > 1:
+        return [None if shape is None else (None,) * len(shape), *rest][:outs]
+    axis = x.axis(axes[0], len(shape)) if axes else 0
+    return [(*shape[:axis], None, *shape[axis + 1 :]), (shape[axis],), (None,)][:outs]
+
+
+for _counts in (False, True):
+    _name = "UniqueWithCounts" if _counts else "Unique"
+    _outputs = "y: T, idx: out_idx" + (", count: out_idx" if _counts else "")
+    define(
+        _name, f"x: T -> {_outputs}", "T: type, out_idx: type in index = int32",
+        infer=partial(_unique_shape, outs=2 + _counts), reference=_unique_vector(_counts),
+    )  # fmt: skip
+    define(
+        _name + "V2", f"x: T, axis: Taxis -> {_outputs}",
+        "T: type, Taxis: type in index = int64, out_idx: type in index = int32",
+        infer=partial(_unique_axis_shape, outs=2 + _counts), reference=_unique_axis(_counts),
+    )  # fmt: skip
+
+# --- Where ---
+
+
+def _where_shape(x: Inference) -> list[ShapeLike]:
+    return [(None, x.rank(0))]
+
+
+def _where(call: Call, x: np.ndarray) -> np.ndarray:
+    return np.argwhere(x != 0).astype(np.int64).reshape(-1, x.ndim)
+
+
+define("Where", "input: T -> index: int64", "T: type in number|bool = bool", infer=_where_shape, reference=_where)
+
+# --- ListDiff ---
+
+
+def _list_diff_shape(x: Inference) -> list[ShapeLike]:
+    for i in range(2):
+        x.with_rank(i, 1)
+    return [(None,), (None,)]
+
+
+def _list_diff(call: Call, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    for name, each in (("x", x), ("y", y)):
+        if each.ndim != 1:
+            call.fail(f"{name} should be a 1D vector.")
+    gone = set(y.tolist())
+    kept = [at for at, each in enumerate(x.tolist()) if each not in gone]
+    return x[kept], np.array(kept, call.dtypes[1].np)
+
+
+define(
+    "ListDiff", "x: T, y: T -> out: T, idx: out_idx", "T: type, out_idx: type in index = int32",
+    infer=_list_diff_shape, reference=_list_diff,
+)  # fmt: skip
+
+# --- DynamicPartition ---
+
+
+def _dynamic_partition_shape(x: Inference) -> list[ShapeLike]:
+    data, parts, count = x.shape(0), x.shape(1), x.attrs["num_partitions"]
+    if data is None or parts is None:
+        return [None] * count
+    message = (
+        f"data.shape must start with partitions.shape, got data.shape = {brief(data)}, "
+        f"partitions.shape = {brief(parts)}"
+    )
+    if len(parts) > len(data):
+        x.fail(message)
+    for mine, wanted in zip(parts, data, strict=False):
+        x.equal(mine, wanted, message)
+    return [(None, *data[len(parts) :])] * count
+
+
+def _dynamic_partition(call: Call, data: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, ...]:
+    count = call.attrs["num_partitions"]
+    if data.shape[: parts.ndim] != parts.shape:
+        call.fail(
+            f"data.shape must start with partitions.shape, got data.shape = {brief(data.shape)}, "
+            f"partitions.shape = {brief(parts.shape)}"
+        )
+    bad = np.argwhere((parts < 0) | (parts >= count))
+    if len(bad):
+        place = tuple(bad[0].tolist())
+        call.fail(f"partitions{at_text(place)} = {parts[place]} is not in [0, {count})")
+    return tuple(data[parts == k].reshape(-1, *data.shape[parts.ndim :]) for k in range(count))
+
+
+define(
+    "DynamicPartition", "data: T, partitions: int32 -> outputs: num_partitions*T", "num_partitions: int, T: type",
+    infer=_dynamic_partition_shape, reference=_dynamic_partition,
+)  # fmt: skip
+
+# --- DynamicStitch, ParallelDynamicStitch ---
+
+
+def _dynamic_stitch_shape(x: Inference) -> list[ShapeLike]:
+    count = x.count() // 2
+    rest: tuple[Extent | None, ...] | None = None
+    for k in range(count):
+        indices, data = x.shape(k), x.shape(count + k)
+        if indices is None or data is None:
+            continue
+        message = f"data[{k}].shape = {brief(data)} does not start with indices[{k}].shape = {brief(indices)}"
+        if len(indices) > len(data):
+            x.fail(message)
+        for mine, wanted in zip(indices, data, strict=False):
+            x.equal(mine, wanted, message)
+        tail = data[len(indices) :]
+        if rest is not None and len(rest) != len(tail):
+            x.fail(f"Need data[0].shape[{k}:] = data[{k}].shape: shapes must be equal rank")
+        rest = tail
+    known = [ints_input(x, k) for k in range(count)]
+    length: int | None = None
+    if all(each is not None for each in known):
+        length = max((each + 1 for some in known for each in some or ()), default=0)
+    return [None if rest is None else (length, *rest)]
+
+
+def _dynamic_stitch(call: Call, *arrays: np.ndarray) -> np.ndarray:
+    count = len(arrays) // 2
+    indices, data = arrays[:count], arrays[count:]
+    rest = data[0].shape[indices[0].ndim :]
+    for k, (where, what) in enumerate(zip(indices, data, strict=True)):
+        if what.shape[: where.ndim] != where.shape:
+            call.fail(
+                f"data[{k}].shape = {brief(what.shape)} does not start with indices[{k}].shape = {brief(where.shape)}"
+            )
+        if what.shape[where.ndim :] != rest:
+            call.fail(
+                f"Need data[0].shape[{indices[0].ndim}:] = data[{k}].shape[{where.ndim}:], "
+                f"got data[0].shape = {brief(data[0].shape)}, data[{k}].shape = {brief(what.shape)}"
+            )
+        bad = np.flatnonzero(where < 0)
+        if len(bad):
+            call.fail(f"indices[{bad[0]}] is out of range")
+    length = max((int(where.max()) + 1 for where in indices if where.size), default=0)
+    found = filled((length, *rest), data[0].dtype)
+    for where, what in zip(indices, data, strict=True):
+        if where.size:
+            found[np.array(integers(where))] = what.reshape(-1, *rest)
+    return found
+
+
+for _name in ("DynamicStitch", "ParallelDynamicStitch"):
+    define(
+        _name, "indices: N*int32, data: N*T -> merged: T", "N: int, T: type",
+        infer=_dynamic_stitch_shape, reference=_dynamic_stitch, symbolic=_name == "DynamicStitch",
+    )  # fmt: skip
