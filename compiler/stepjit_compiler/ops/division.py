@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from stepjit_runtime.errors import INTERNAL
 
 from stepjit_compiler.lower import vmath
 from stepjit_compiler.lowering import Elementwise
 from stepjit_compiler.opdef import Call, broadcasting, define, unchanged
 from stepjit_compiler.ops.kinds import MOST, in_float, is_float, vector
+from stepjit_runtime.errors import INTERNAL
 
 BY_ZERO = "Integer division by zero"
 _TRUNCATED_BY_ZERO = "Unexpected error in binary operator (only integer div and mod should have errors): " + BY_ZERO

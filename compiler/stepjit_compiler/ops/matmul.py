@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from stepjit_runtime import dtypes
 
 from stepjit_compiler.lowering import Contraction
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
+from stepjit_runtime import dtypes
 
 
 def _in_floats(call: Any) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from stepjit_runtime import dtypes
-from stepjit_runtime.dtypes import DType
 
 from stepjit_compiler.lowering import Composite, Reduction
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, reduced_shape, show
+from stepjit_runtime import dtypes
+from stepjit_runtime.dtypes import DType
 
 _add: Any = np.add.reduce
 _multiply: Any = np.multiply.reduce

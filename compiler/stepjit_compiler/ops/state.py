@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from stepjit_runtime.errors import OUT_OF_RANGE
 
 from stepjit_compiler.lowering import Composite, Update
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, scalar, show, unchanged
+from stepjit_runtime.errors import OUT_OF_RANGE
 
 
 # --- VariableV2, Variable, VarHandleOp ---
