@@ -58,19 +58,23 @@ def check_feedable(graph: Graph, tensor: Tensor) -> None:
         raise ValueError(f"Tensor {tensor} may not be fed.")
 
 
+_PLAIN = frozenset((np.ndarray, list, int, float, bool, np.float32, np.float64, np.int64, np.int32))
+
+
 def convert_feed(tensor: Tensor, value: Any) -> np.ndarray:
     """The value as an array of the tensor's dtype, C-contiguous and aligned; the caller's own where it is that already.
 
     TypeError or ValueError when it can't be converted, ValueError when its shape does not fit the static one.
     """
-    if isinstance(value, (Tensor, Operation)) or hasattr(value, "_as_graph_element"):
+    kind = type(value)
+    if kind not in _PLAIN and (isinstance(value, (Tensor, Operation)) or hasattr(value, "_as_graph_element")):
         raise TypeError(
             "The value of a feed cannot be a tf.Tensor object. Acceptable feed values include Python scalars, strings, "
             f"lists, numpy ndarrays, or TensorHandles. For reference, the tensor object was {value} which was passed "
             f"to the feed with key {tensor}."
         )
-    array = as_array(value, tensor.dtype.base_dtype, f" of the feed {tensor.name}")
-    if tensor.dims is not None and not compatible(tensor.dims, array.shape):
+    array = as_array(value, tensor.dtype.base_dtype)
+    if tensor.dims != array.shape and tensor.dims is not None and not compatible(tensor.dims, array.shape):
         raise ValueError(
             f"Cannot feed value of shape {array.shape!r} for Tensor {tensor.name}, "
             f"which has shape {str(TensorShape(tensor.dims))}{_made_at(tensor)}"
@@ -83,14 +87,14 @@ def _made_at(tensor: Tensor) -> str:
     return f" (made at {line})" if line else ""
 
 
-def as_array(value: Any, dtype: DType, what: str = "") -> np.ndarray:
+def as_array(value: Any, dtype: DType) -> np.ndarray:
     """The value as a C-contiguous, aligned array of exactly the dtype's numpy type."""
     if dtype.kind == "s":
         return _strings(value)
     if type(value) is int and dtype.kind in "iub" and not _fits(value, dtype):
         raise TypeError(
             f"Type of feed value {value} with type {type(value)} is not compatible with Tensor type "
-            f"{dtype.as_numpy_dtype}{what}. Try explicitly setting the type of the feed tensor to a larger type (e.g. int64)."
+            f"{dtype.as_numpy_dtype}. Try explicitly setting the type of the feed tensor to a larger type (e.g. int64)."
         )
     try:
         array = np.asarray(value, dtype.np, order="C")
@@ -99,7 +103,7 @@ def as_array(value: Any, dtype: DType, what: str = "") -> np.ndarray:
         array = np.asarray(np.asarray(value).astype(dtype.np), order="C")
     if array.dtype is not dtype.np:
         array = array.view(dtype.np)  # equal, but another object than the one native code looks for
-    if not (array.flags.aligned and array.flags.c_contiguous):
+    if not array.flags.carray and not (array.flags.aligned and array.flags.c_contiguous):
         array = array.copy("C")
     return array
 

@@ -54,11 +54,12 @@ class Fetches:
     def _is_flat(self, structure: Any) -> bool:
         if type(structure) in (list, tuple):
             self._kind = abi.PACK_LIST if type(structure) is list else abi.PACK_TUPLE
-            return len(self._leaves) == len(structure) and all(map(self._is_leaf, structure))
-        return self._is_leaf(structure) and len(self._leaves) == 1
+            return len(self._leaves) == len(structure) and all(map(self.is_leaf, structure))
+        return self.is_leaf(structure) and len(self._leaves) == 1
 
     @staticmethod
-    def _is_leaf(fetch: Any) -> bool:
+    def is_leaf(fetch: Any) -> bool:
+        """Whether the fetch is one tensor, op, variable or name rather than a structure."""
         return isinstance(fetch, (Tensor, Operation, str, bytes)) or hasattr(fetch, "_as_graph_element")
 
     def _map(self, fetch: Any) -> Rebuild:

@@ -122,7 +122,7 @@ class BaseSession:
         try:
             key: Any = (kind, *fetches) if kind is list or kind is tuple else fetches
             # Mutable structures hash by identity, if at all: only what is its own value may stand for a step.
-            if kind in (list, tuple) or not hasattr(fetches, "__dict__") or hasattr(fetches, "_as_graph_element"):
+            if kind in (list, tuple) or Fetches.is_leaf(fetches):
                 self._runs[(key, *feed_dict) if feed_dict else key] = run
         except TypeError:
             pass  # nested structures are mapped at each run; their steps are kept all the same
