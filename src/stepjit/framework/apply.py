@@ -24,7 +24,7 @@ _PLAIN = frozenset({int, float, bool, complex, str, bytes, list, tuple, np.ndarr
 class _Plan:
     """An op type's definition, laid out for the loop in `_apply`."""
 
-    __slots__ = ("attrs", "bare", "checked", "defaults", "inputs", "names", "op_def", "outputs", "single")
+    __slots__ = ("attrs", "bare", "checked", "defaults", "inputs", "names", "op_def", "output_attr", "outputs", "single")
 
     def __init__(self, op_def: OpDef) -> None:
         self.op_def = op_def
@@ -43,6 +43,7 @@ class _Plan:
         self.outputs = op_def.outputs
         # The plainest case: one output of one type.
         self.single = len(op_def.outputs) == 1 and not (op_def.outputs[0].count_attr or op_def.outputs[0].list_attr)
+        self.output_attr = op_def.outputs[0].type_attr if self.single and not op_def.outputs[0].is_ref else None
         self.bare = not op_def.outputs
 
 
@@ -168,6 +169,8 @@ def _complete(plan: _Plan, attrs: dict[str, Any]) -> None:
 
 
 def _output_dtypes(plan: _Plan, attrs: dict[str, Any]) -> Sequence[DType]:
+    if plan.output_attr is not None:
+        return (attrs[plan.output_attr],)
     result: list[DType] = []
     for arg in plan.outputs:
         if arg.list_attr is not None:

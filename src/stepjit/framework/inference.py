@@ -56,6 +56,16 @@ class GraphInference(Inference):
             return (None,)
         return None if dims is None or len(dims) != 1 or dims[0] is None else (None,) * dims[0]
 
+    def broadcast(self, *shapes: Any) -> Any:
+        # Most operands are of one shape, or one is a number.
+        if len(shapes) == 2:
+            a, b = shapes
+            if b == () or a == b:
+                return a
+            if a == ():
+                return b
+        return super().broadcast(*shapes)
+
     def fail(self, message: str) -> NoReturn:
         node = self._node
         shapes = ", ".join(show(tensor.dims) for tensor in self._tensors)
