@@ -30,3 +30,4 @@ from stepjit_compiler.ops import special as special
 from stepjit_compiler.ops import scatter as scatter
 from stepjit_compiler.ops import segments as segments
 from stepjit_compiler.ops import unique as unique
+from stepjit_compiler.ops import random as random
