@@ -1,0 +1,61 @@
+"""Which function computes the gradient of each op type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+GradientFunction = Callable[..., Any]
+"""`f(op, *grads)` gives one gradient (Tensor, IndexedSlices or None) per input of `op`; a bare one for one input."""
+
+F = TypeVar("F", bound=GradientFunction)
+
+_FUNCTIONS: dict[str, GradientFunction | None] = {}
+
+
+def _register(op_type: Any, function: GradientFunction | None) -> None:
+    if not isinstance(op_type, str):
+        raise TypeError("op_type must be a string")
+    if op_type in _FUNCTIONS:
+        raise KeyError(f"Registering two gradient with name '{op_type}'! (Previous registration is kept.)")
+    _FUNCTIONS[op_type] = function
+
+
+class RegisterGradient:
+    """Decorator that makes a function the gradient of an op type; KeyError when that name has one already."""
+
+    __slots__ = ("_op_type",)
+
+    def __init__(self, op_type: str) -> None:
+        if not isinstance(op_type, str):
+            raise TypeError("op_type must be a string")
+        self._op_type = op_type
+
+    def __call__(self, f: F) -> F:
+        _register(self._op_type, f)
+        return f
+
+
+def NotDifferentiable(op_type: str) -> None:  # noqa: N802 - the public name
+    """Declare that ops of this type pass no gradient on; TypeError unless `op_type` is a string."""
+    _register(op_type, None)
+
+
+NoGradient = NotDifferentiable
+
+
+def gradient_function(op: Any) -> GradientFunction | None:
+    """The gradient of `op`, honouring `gradient_override_map`; None when it passes none; LookupError if unknown."""
+    if not op.inputs:
+        return None
+    override = op.attrs.get("_gradient_op_type")
+    op_type = op.type if override is None else override.decode()
+    try:
+        return _FUNCTIONS[op_type]
+    except KeyError:
+        raise LookupError(f"gradient registry has no entry for: {op_type}") from None
+
+
+def has_gradient(op_type: str) -> bool:
+    """Whether the op type is registered, as differentiable or not."""
+    return op_type in _FUNCTIONS

@@ -1,0 +1,242 @@
+"""Random numbers, in TF1's signatures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stepjit.framework.apply import apply_op
+from stepjit.framework.convert import constant, convert_to_tensor
+from stepjit.framework.registry import NotDifferentiable, RegisterGradient
+from stepjit.framework.scopes import name_scope
+from stepjit.framework.random_seed import get_seed
+from stepjit.framework.shape import TensorShape
+from stepjit.framework.tensor import Operation, Tensor
+from stepjit.ops.array import shape as shape_of
+from stepjit.ops.broadcasting import unbroadcast
+from stepjit_runtime import dtypes
+from stepjit_runtime.dtypes import as_dtype
+
+
+def _seeds(seed: int | None) -> dict[str, int]:
+    first, second = get_seed(seed)
+    return {"seed": first or 0, "seed2": second or 0}
+
+
+def _shape(shape: Any, name: str = "shape") -> Tensor:
+    """`shape` as an integer vector."""
+    if isinstance(shape, Tensor):
+        return shape
+    if isinstance(shape, TensorShape):
+        shape = shape.as_list()
+    if isinstance(shape, (list, tuple)) and not shape:
+        return constant([], dtype="int32", shape=[0], name=name)
+    tensor = convert_to_tensor(shape, name=name)
+    return apply_op("Reshape", tensor=tensor, shape=[1]) if tensor.dims == () else tensor
+
+
+def random_uniform(
+    shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = dtypes.float32, seed: int | None = None,
+    name: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [minval, maxval); maxval is 1 for floats. ValueError for integers without it."""
+    number = as_dtype(dtype)
+    if number not in (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64):
+        raise ValueError(f"Argument `dtype` got invalid value {number!r}.")
+    if maxval is None:
+        if number.is_integer:
+            raise ValueError("Must specify maxval for integer dtype")
+        maxval = 1
+    with name_scope(name, "random_uniform", [shape, minval, maxval]) as scope:
+        dims = _shape(shape)
+        # Numbers in [0, 1) need no scaling.
+        plain_low = isinstance(minval, (int, float, np.number)) and minval == 0
+        plain_high = isinstance(maxval, (int, float, np.number)) and maxval == 1
+        if number.is_integer:
+            low, high = (convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max")))
+            return apply_op("RandomUniformInt", shape=dims, minval=low, maxval=high, name=scope, **_seeds(seed))
+        if not plain_low or not plain_high:
+            low, high = (convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max")))
+        unit = apply_op("RandomUniform", shape=dims, dtype=number, **_seeds(seed))
+        if plain_low and plain_high:
+            return unit
+        if plain_low:
+            return apply_op("Mul", x=unit, y=high, name=scope)
+        width = apply_op("Sub", x=high, y=low, name="sub")
+        return apply_op("AddV2", x=apply_op("Mul", x=unit, y=width, name="mul"), y=low, name=scope)
+
+
+def random_normal(
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = dtypes.float32, seed: int | None = None,
+    name: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Normally distributed numbers."""
+    return _normal("RandomStandardNormal", "random_normal", shape, mean, stddev, dtype, seed, name)
+
+
+def truncated_normal(
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = dtypes.float32, seed: int | None = None,
+    name: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Normally distributed numbers, those two or more standard deviations from the mean drawn again."""
+    return _normal("TruncatedNormal", "truncated_normal", shape, mean, stddev, dtype, seed, name)
+
+
+def _normal(
+    kind: str, default: str, shape: Any, mean: Any, stddev: Any, dtype: Any, seed: int | None, name: str | None
+) -> Tensor:
+    with name_scope(name, default, [shape, mean, stddev]) as scope:
+        number = as_dtype(dtype)
+        dims = _shape(shape)
+        center = convert_to_tensor(mean, dtype=number, name="mean")
+        spread = convert_to_tensor(stddev, dtype=number, name="stddev")
+        drawn = apply_op(kind, shape=dims, dtype=number, **_seeds(seed))
+        return apply_op("AddV2", x=apply_op("Mul", x=drawn, y=spread, name="mul"), y=center, name=scope)
+
+
+def random_shuffle(value: Any, seed: int | None = None, name: str | None = None) -> Tensor:
+    """The rows of `value` in random order."""
+    return apply_op("RandomShuffle", value=value, name=name, **_seeds(seed))
+
+
+def random_crop(value: Any, size: Any, seed: int | None = None, name: str | None = None) -> Tensor:
+    """A block of `size` at a random place; InvalidArgumentError in the step when `value` is smaller."""
+    from stepjit.framework.stack import get_default_graph
+    from stepjit.ops.reductions import reduce_all
+
+    with name_scope(name, "random_crop", [value, size]) as scope:
+        x = convert_to_tensor(value, name="value")
+        block = convert_to_tensor(size, dtype="int32", name="size")
+        whole = shape_of(x)
+        fits = reduce_all(apply_op("GreaterEqual", x=whole, y=block))
+        check = apply_op("Assert", condition=fits, data=["Need value.shape >= size, got ", whole, block])
+        with get_default_graph().control_dependencies([check]):
+            whole = apply_op("Identity", input=whole, name="control_dependency")
+        limit = apply_op("AddV2", x=apply_op("Sub", x=whole, y=block, name="sub"), y=1, name="add")
+        drawn = random_uniform(shape_of(limit), 0, dtypes.int32.max, dtypes.int32, seed=seed)
+        start = apply_op("FloorMod", x=drawn, y=limit, name="mod")
+        return apply_op("Slice", input=x, begin=start, size=block, name=scope)
+
+
+def multinomial(
+    logits: Any, num_samples: Any, seed: int | None = None, name: str | None = None, output_dtype: Any = None
+) -> Tensor:  # fmt: skip
+    """Class numbers drawn with probabilities softmax(logits): [rows, num_samples]."""
+    with name_scope(name, "multinomial", [logits]):
+        return _categorical(logits, num_samples, output_dtype, seed)
+
+
+def categorical(
+    logits: Any, num_samples: Any, dtype: Any = None, seed: int | None = None, name: str | None = None
+) -> Tensor:  # fmt: skip
+    """Class numbers drawn with probabilities softmax(logits): [rows, num_samples]."""
+    with name_scope(name, "categorical", [logits]):
+        return _categorical(logits, num_samples, dtype, seed)
+
+
+def _categorical(logits: Any, num_samples: Any, dtype: Any, seed: int | None) -> Tensor:
+    rows = convert_to_tensor(logits, name="logits")
+    output = as_dtype(dtype or dtypes.int64)
+    return apply_op("Multinomial", logits=rows, num_samples=num_samples, output_dtype=output, **_seeds(seed))
+
+
+def random_gamma(
+    shape: Any, alpha: Any, beta: Any = None, dtype: Any = dtypes.float32, seed: int | None = None, name: str | None = None
+) -> Tensor:  # fmt: skip
+    """Gamma distributed numbers of shape `shape` + the broadcast shape of alpha and beta."""
+    with name_scope(name, "random_gamma", [shape, alpha, beta]):
+        dims = convert_to_tensor(shape, dtype="int32", name="shape")
+        dims = apply_op("Reshape", tensor=dims, shape=[1]) if dims.dims == () else dims
+        number = as_dtype(dtype)
+        form = convert_to_tensor(alpha, dtype=number, name="alpha")
+        rate = convert_to_tensor(1 if beta is None else beta, dtype=number, name="beta")
+        both = apply_op("BroadcastArgs", s0=shape_of(form), s1=shape_of(rate))
+        spread = apply_op("BroadcastTo", input=form, shape=both)
+        drawn = apply_op("RandomGamma", shape=dims, alpha=spread, **_seeds(seed))
+        tiny = constant(np.finfo(number.np if number.np.kind == "f" else np.float32).tiny, dtype=number)
+        return apply_op("Maximum", x=tiny, y=apply_op("RealDiv", x=drawn, y=rate, name="truediv"))
+
+
+@RegisterGradient("RandomGamma")
+def _random_gamma_grad(op: Operation, grad: Tensor) -> list[Any]:
+    alpha = op.inputs[1]
+    partial = apply_op("RandomGammaGrad", alpha=alpha, sample=op.outputs[0])
+    return [None, unbroadcast(alpha, op.outputs[0], apply_op("Mul", x=grad, y=partial, name="mul"), None)[0]]
+
+
+def random_poisson(
+    lam: Any, shape: Any, dtype: Any = dtypes.float32, seed: int | None = None, name: str | None = None
+) -> Tensor:  # fmt: skip
+    """Poisson distributed numbers of rates `lam`: of shape `shape` + lam's."""
+    with name_scope(name, "random_poisson", [lam, shape]):
+        dims = convert_to_tensor(shape, dtype="int32", name="shape")
+        dims = apply_op("Reshape", tensor=dims, shape=[1]) if dims.dims == () else dims
+        return apply_op("RandomPoissonV2", shape=dims, rate=lam, dtype=as_dtype(dtype), **_seeds(seed))
+
+
+# --- Stateless: the numbers depend on the seed alone ---
+
+
+def stateless_random_uniform(
+    shape: Any, seed: Any, minval: Any = 0, maxval: Any = None, dtype: Any = dtypes.float32, name: str | None = None,
+    alg: Any = "auto_select",
+) -> Tensor:  # fmt: skip
+    """Uniform numbers in [minval, maxval), the same ones whenever `seed` (two integers) is the same."""
+    number = as_dtype(dtype)
+    if maxval is None:
+        if number.is_integer:
+            raise ValueError("Must specify maxval for integer dtype")
+        maxval = 1
+    with name_scope(name, "stateless_random_uniform", [shape, seed, minval, maxval]) as scope:
+        dims = _shape(shape)
+        low, high = (convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max")))
+        if number.is_integer:
+            return apply_op("StatelessRandomUniformInt", shape=dims, seed=seed, minval=low, maxval=high, name=scope)
+        unit = apply_op("StatelessRandomUniform", shape=dims, seed=seed, dtype=number)
+        width = apply_op("Sub", x=high, y=low, name="sub")
+        return apply_op("AddV2", x=apply_op("Mul", x=unit, y=width, name="mul"), y=low, name=scope)
+
+
+def _stateless_normal(kind: str, default: str, shape: Any, seed: Any, mean: Any, stddev: Any, dtype: Any, name: Any) -> Tensor:
+    with name_scope(name, default, [shape, seed, mean, stddev]) as scope:
+        number = as_dtype(dtype)
+        dims = _shape(shape)
+        center = convert_to_tensor(mean, dtype=number, name="mean")
+        spread = convert_to_tensor(stddev, dtype=number, name="stddev")
+        drawn = apply_op(kind, shape=dims, seed=seed, dtype=number)
+        return apply_op("AddV2", x=apply_op("Mul", x=drawn, y=spread, name="mul"), y=center, name=scope)
+
+
+def stateless_random_normal(
+    shape: Any, seed: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = dtypes.float32, name: str | None = None,
+    alg: Any = "auto_select",
+) -> Tensor:  # fmt: skip
+    """Normally distributed numbers, the same ones whenever `seed` (two integers) is the same."""
+    return _stateless_normal("StatelessRandomNormal", "stateless_random_normal", shape, seed, mean, stddev, dtype, name)
+
+
+def stateless_truncated_normal(
+    shape: Any, seed: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = dtypes.float32, name: str | None = None,
+    alg: Any = "auto_select",
+) -> Tensor:  # fmt: skip
+    """As `stateless_random_normal`, within two standard deviations of the mean."""
+    return _stateless_normal(
+        "StatelessTruncatedNormal", "stateless_truncated_normal", shape, seed, mean, stddev, dtype, name
+    )
+
+
+def stateless_multinomial(
+    logits: Any, num_samples: Any, seed: Any, output_dtype: Any = dtypes.int64, name: str | None = None
+) -> Tensor:  # fmt: skip
+    """Class numbers drawn with probabilities softmax(logits), the same ones whenever `seed` is the same."""
+    with name_scope(name, "stateless_multinomial", [logits, seed]):
+        return apply_op("StatelessMultinomial", logits=logits, num_samples=num_samples, seed=seed, output_dtype=output_dtype)
+
+
+for _kind in (
+    "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "Multinomial",
+    "RandomPoissonV2", "StatelessRandomUniform", "StatelessRandomUniformInt", "StatelessRandomNormal",
+    "StatelessTruncatedNormal", "StatelessMultinomial",
+):  # fmt: skip
+    NotDifferentiable(_kind)
