@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_runtime import dtypes
+from stepjit_runtime import dtypes, support
 
 NUMPY_API = {"PyArray_Scalar": 60, "PyArray_NewCopy": 85, "PyArray_Empty": 184}
 """Places in numpy's C-API table, fixed by numpy's ABI."""
@@ -73,7 +73,7 @@ def address(name: str) -> int:
     """The address behind an imported name; LinkError when there is none."""
     found = _known().get(name)
     if found is None:
-        for find in (_dtype, _library, _blas):
+        for find in (_dtype, _support, _library, _blas):
             found = find(name)
             if found:
                 break
@@ -132,6 +132,31 @@ def _dtype(name: str) -> int | None:
     except TypeError:
         return None
     return id(dtype.np) if kind == "descr" else id(dtype.np.type)
+
+
+def _support(name: str) -> int | None:
+    if not name.startswith("sj_"):
+        return None
+    with _LOCK:
+        tracker = _support_code()
+    return tracker[name] if name in support.exports() else None
+
+
+@lru_cache(maxsize=1)
+def _support_code() -> Any:
+    import llvmlite.binding as llvm
+
+    module = llvm.parse_assembly(support.text())
+    # Cold code for the most part: quick to make counts for more.
+    target = llvm.Target.from_default_triple().create_target_machine(opt=0, reloc="pic")
+    module.triple, module.data_layout = target.triple, str(target.target_data)
+    library = llvm.JITLibraryBuilder().add_object_img(target.emit_object(module))
+    module.close()
+    for name in (*support.imports(), *IMPLIED):
+        library.import_symbol(name, address(name))
+    for name in support.exports():
+        library.export_symbol(name)
+    return library.link(_jit(), "support")
 
 
 def _library(name: str) -> int | None:

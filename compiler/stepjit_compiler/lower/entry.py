@@ -20,7 +20,7 @@ from stepjit_compiler.lower.entry_module import module_text
 from stepjit_compiler.lower.entry_text import ARRAY
 from stepjit_compiler.lower.kernel_code import KernelCode
 from stepjit_compiler.plan import Buffer, Kernel, Plan
-from stepjit_runtime import abi, dtypes
+from stepjit_runtime import abi, dtypes, support
 from stepjit_runtime.dtypes import DType
 
 _ARRAY_FLAGS = 0x101
@@ -44,7 +44,7 @@ def emit_entry(plan: Plan, kernels: Sequence[KernelCode]) -> str:
     """
     entry = Entry(plan, kernels)
     body = entry.emit()
-    return module_text(_HEADER + body, kernels, entry.helpers, entry.boxes, entry.b.intrinsics)
+    return module_text(_HEADER + body, kernels, entry.b.intrinsics)
 
 
 def failure_bases(kernels: Sequence[KernelCode]) -> list[int]:
@@ -63,9 +63,7 @@ class Entry:
         self.plan, self.step = plan, plan.step
         self.codes = [code for code in kernels if code.symbol]
         self.b = Builder("v")
-        self.helpers = {"slow_call"}
-        self.boxes: set[DType] = set()
-        self.extents = Extents(self.b, self.helpers)
+        self.extents = Extents(self.b)
         self.has_hosts = any(kernel.kind == "host" for kernel in plan.kernels)
         self.allocas: list[str] = []
         self.refusals: list[tuple[int, str]] = []
@@ -180,12 +178,10 @@ class Entry:
             self.feed_data.append(self.field(thing, ARRAY["data"]))
             return
         array, scalar, have = self.b.label("array"), self.b.label("scalar"), self.b.label("have")
-        self.boxes.add(type_.dtype)
         room = self.cell(1, "i64", clear=False)
         self.b.branch_if(is_array, array, scalar)
         self.b.start(scalar)
-        call = f"call i1 @unbox_{type_.dtype.code}(ptr {thing.ref}, ptr {room.ref})"
-        taken = self.b.assign(call, dtypes.bool_)
+        taken = self.b.assign(f"call i1 @sj_unbox({self._unboxing(type_.dtype, thing, room)})", dtypes.bool_)
         self.refuse_if(self.b.not_(taken), abi.FEED, i)
         scalar_end = self.b.block
         self.b.branch(have)
@@ -196,6 +192,11 @@ class Entry:
         self.b.branch(have)
         self.b.start(have)
         self.feed_data.append(self.b.phi(None, 1, [(room, scalar_end), (data, array_end)]))
+
+    @staticmethod
+    def _unboxing(dtype: DType, thing: Value, room: Value) -> str:
+        kind, bits = support.UNBOX_KINDS[dtype.kind], 8 * dtype.itemsize
+        return f"ptr {thing.ref}, ptr {room.ref}, ptr @scalar_{dtype.code}, i64 {kind}, i64 {bits}"
 
     def _array(self, i: int, array: Value, type_: Type) -> None:
         rank = self.field(array, ARRAY["nd"], "i32")
@@ -220,12 +221,11 @@ class Entry:
         self.refuse_if(wrong, abi.FEED, i)
 
     def _descr(self, i: int, array: Value, dtype: DType) -> None:
-        self.helpers.add("same_dtype")
         descr = self.field(array, ARRAY["descr"])
         other, fits = self.b.label("descr"), self.b.label("fits")
         self.b.branch_if(self.b.not_(self.same(descr, f"@descr_{dtype.code}")), other, fits, unlikely=True)
         self.b.start(other)
-        alike = self.b.assign(f"call i1 @same_dtype(ptr {descr.ref}, ptr @descr_{dtype.code})", dtypes.bool_)
+        alike = self.b.assign(f"call i1 @sj_same_dtype(ptr {descr.ref}, ptr @descr_{dtype.code})", dtypes.bool_)
         self.feed_refusals.append((abi.FEED | i << 8, self.b.block))
         self.b.branch_if(alike, fits, "next")
         self.b.start(fits)
@@ -245,7 +245,6 @@ class Entry:
     def _check(self, i: int, check: Check) -> None:
         a, b = self.extents.number(check.a), self.extents.number(check.b)
         if check.holds == "divides":
-            self.helpers.add("floordiv")
             rest = self.b.assign(f"call i64 @floormod({a!r}, {b!r})", dtypes.int64)
             zero = self.b.int64(0)
             fails = self.b.or_(self.b.compare("ne", rest, zero), self.b.compare("eq", b, zero))
@@ -326,10 +325,9 @@ class Entry:
         for each in scratch:
             number = self.extents.number(each)
             room = self.b.select(self.b.compare("gt", number, room), number, room)
-        self.helpers.add("arena_take")
         self.arena_cell = self.cell()
         total = self.b.add(start, room)
-        taken = self.b.assign(f"call ptr @arena_take(ptr {self.context('arena').ref}, {total!r})", None)
+        taken = self.b.assign(f"call ptr @sj_arena_take(ptr {self.context('arena').ref}, {total!r})", None)
         self._check_memory(taken)
         self.store_pointer(taken, self.arena_cell)
         self.arena = taken
@@ -411,8 +409,7 @@ class Entry:
 
     def _late(self, name: str, size: Extent) -> Value:
         """Memory whose size was not known when the step began; freed at exit."""
-        self.helpers.add("arena_take")
-        memory = self.b.assign(f"call ptr @aligned({self.extents.number(size)!r})", None)
+        memory = self.b.assign(f"call ptr @sj_aligned({self.extents.number(size)!r})", None)
         self._check_memory(memory)
         self.late_cells[name] = self.cell()
         self.store_pointer(memory, self.late_cells[name])
@@ -495,8 +492,7 @@ class Entry:
             array = self._boxed(ref)
             self.b.raw(f"call i32 @PyTuple_SetItem(ptr {inputs.ref}, i64 {i}, ptr {array.ref})")
         self._own(at, Value("null", None))
-        self.helpers.add("host_call")
-        call = f"call ptr @host_call(ptr %context, i64 {number}, ptr {inputs.ref}, i64 {len(node.types)})"
+        call = f"call ptr @sj_host(ptr %context, i64 {number}, ptr {inputs.ref}, i64 {len(node.types)})"
         results = self.b.assign(call, None)
         self.lost_if_null(results)
         self._own(at, results)
@@ -556,9 +552,8 @@ class Entry:
         data, shape = self.pointer(ref), self._shape(type_.dims)
         text = type_.dtype.kind == "s"
         size = self.extents.number(0 if text else type_.bytes)
-        self.helpers.add("boxed")
         args = f"i32 {len(type_.dims)}, ptr {shape.ref}, ptr @descr_{type_.dtype.code}, ptr {data.ref}, {size!r}"
-        array = self.b.assign(f"call ptr @boxed({args})", None)
+        array = self.b.assign(f"call ptr @sj_boxed({args})", None)
         self.lost_if_null(array)
         if text:
             self._copy(self.field(array, ARRAY["data"]), data, type_)
@@ -568,9 +563,8 @@ class Entry:
 
     def _copy(self, to: Value, source: Value, type_: Type) -> None:
         if type_.dtype.kind == "s":
-            self.helpers.add("copy_objects")
             number = self.extents.number(type_.size)
-            self.b.raw(f"call void @copy_objects(ptr {to.ref}, ptr {source.ref}, {number!r})")
+            self.b.raw(f"call void @sj_copy_objects(ptr {to.ref}, ptr {source.ref}, {number!r})")
             return
         size = self.extents.number(type_.bytes)
         self.b.raw(f"call void @llvm.memcpy.p0.p0.i64(ptr {to.ref}, ptr {source.ref}, {size!r}, i1 false)")
@@ -589,8 +583,7 @@ class Entry:
         for k, ref in enumerate(self.plan.outputs):
             self._hand_out(k, ref)
         single = self._single()
-        self.helpers.add("pack")
-        packed = self.b.assign(f"call ptr @pack(ptr %context, ptr {self.owned.ref})", None)
+        packed = self.b.assign(f"call ptr @sj_pack(ptr %context, ptr {self.owned.ref})", None)
         self._release(0)
         self.b.raw(f"ret ptr {packed.ref}")
         if single:
@@ -637,9 +630,8 @@ class Entry:
     def _release(self, first: int) -> None:
         """Let go of all but the first results."""
         if self.owned_count > first:
-            self.helpers.add("drop")
             start = self.pointer_at(self.owned, _POINTER * first)
-            self.b.raw(f"call void @drop(ptr {start.ref}, i64 {self.owned_count - first})")
+            self.b.raw(f"call void @sj_drop(ptr {start.ref}, i64 {self.owned_count - first})")
         for cell in self.late_cells.values():
             memory = self.b.assign(f"load ptr, ptr {cell.ref}", None)
             self.b.raw(f"call void @free(ptr {memory.ref})")
@@ -650,19 +642,18 @@ class Entry:
             give, on = self.b.label("give"), self.b.label("on")
             self.b.branch_if(self.same(taken, "null"), on, give)
             self.b.start(give)
-            self.b.raw(f"call void @arena_give(ptr {self.context('arena').ref}, ptr {taken.ref})")
+            self.b.raw(f"call void @sj_arena_give(ptr {self.context('arena').ref}, ptr {taken.ref})")
             self.b.branch(on)
             self.b.start(on)
 
     def _exits(self) -> None:
         if self.failures:
-            self.helpers.add("fail_call")
             self.b.start("failed")
             base = self.b.phi(dtypes.int64, 1, [(self.b.int64(number), block) for number, block in self.failures])
             self._return_to_python()
             self._release(0)
             assert self.status is not None
-            error = self.b.assign(f"call ptr @fail_call(ptr %context, {base!r}, ptr {self.status.ref})", None)
+            error = self.b.assign(f"call ptr @sj_fail(ptr %context, {base!r}, ptr {self.status.ref})", None)
             self.b.raw(f"ret ptr {error.ref}")
         if self.no_memory:
             self.b.start("nomemory")
@@ -696,7 +687,7 @@ class Entry:
         arms = ", ".join(f"[ {number}, %{block} ]" for number, block in here)
         why = self.b.assign(f"phi i64 {arms}", dtypes.int64)
         args = "ptr %context, ptr %args, i64 %nargsf, ptr %names"
-        result = self.b.assign(f"call ptr @slow_call({args}, {why!r})", None)
+        result = self.b.assign(f"call ptr @sj_slow({args}, {why!r})", None)
         self.b.raw(f"ret ptr {result.ref}")
 
 

@@ -10,8 +10,8 @@ from stepjit_runtime import dtypes
 class Extents:
     """Numbers of extents on an entry's main path (code that dominates all that follows)."""
 
-    def __init__(self, b: Builder, helpers: set[str]) -> None:
-        self._b, self._helpers = b, helpers
+    def __init__(self, b: Builder) -> None:
+        self._b = b
         self._known: dict[Extent, Value] = {}
         self._symbols: dict[str, Value] = {}
 
@@ -53,6 +53,5 @@ class Extents:
         if atom.function in ("min", "max"):
             first = self._b.compare("lt" if atom.function == "min" else "gt", left, right)
             return self._b.select(first, left, right)
-        self._helpers.add("floordiv")
         name = "floordiv" if atom.function == "floordiv" else "floormod"
         return self._b.assign(f"call i64 @{name}({left!r}, {right!r})", dtypes.int64)

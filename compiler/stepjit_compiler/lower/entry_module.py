@@ -1,4 +1,4 @@
-"""Puts a module together: kernels, the entry, the helpers it calls, and declarations of all that stands outside."""
+"""Puts a module together: kernels, the entry, and declarations of all that stands outside."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from stepjit_compiler.lower import entry_text
 from stepjit_compiler.lower.kernel_code import KernelCode
-from stepjit_runtime.dtypes import DType
 
 _NAME = re.compile(r"@([A-Za-z_][\w.$]*)")
 _DEFINED = re.compile(r"^(?:define [^@\n]*|)@([A-Za-z_][\w.$]*)(?= = |\()", re.MULTILINE)
@@ -17,13 +16,11 @@ _METADATA = """
 """
 
 
-def module_text(
-    entry: str, kernels: Sequence[KernelCode], helpers: set[str], boxes: Iterable[DType], intrinsics: Iterable[str]
-) -> str:
+def module_text(entry: str, kernels: Sequence[KernelCode], intrinsics: Iterable[str]) -> str:
     """The module of an entry; a name that nothing defines or declares is an error of the kernel's author."""
     parts = [code.text for code in kernels]
-    parts += [text for name, text in entry_text.HELPERS.items() if name in helpers]
-    parts += [entry_text.unbox(dtype) for dtype in sorted(boxes, key=lambda dtype: dtype.code)]
+    if "@floordiv(" in entry or "@floormod(" in entry:
+        parts.append(entry_text.FLOORDIV)
     text = "\n".join([*parts, entry])
     lines = [line for code in kernels for line in sorted(code.declarations)] + sorted(intrinsics)
     declared = _declarations(text, lines)
