@@ -143,7 +143,8 @@ def _concat(call: Call, axis_array: np.ndarray, arrays: Sequence[np.ndarray]) ->
 def _concat_parts(call: Any, axis_input: int, first: int, last: int) -> list[tuple[int, tuple[Extent, ...]]]:
     rank = len(call.types[0].dims)
     axis = (known_ints(call, axis_input) or [0])[0] % rank
-    parts, offset = [], 0
+    parts: list[tuple[int, tuple[Extent, ...]]] = []
+    offset: Extent = 0
     for i in range(first, last):
         parts.append((i, tuple(offset if k == axis else 0 for k in range(rank))))
         offset = offset + call.inputs[i].dims[axis]

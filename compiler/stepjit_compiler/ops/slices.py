@@ -107,7 +107,7 @@ def _selection(x: Inference, shape: ShapeLike, first: int) -> Selection | None:
             f"Expected begin, end, and strides to be 1D equal size tensors, but got shapes {lengths[0]}, "
             f"{lengths[1]}, and {lengths[2]} instead."
         )
-    found = select(shape, *bounds, x.attrs, x.fail)
+    found = select(shape, bounds, x.attrs, x.fail)
     for axis, pick in enumerate(found.picks):
         if pick.within is not None:
             x.check("ge", *pick.within, f"slice index {pick.start} of dimension {axis} out of bounds.")
@@ -147,10 +147,10 @@ def _numpy_index(found: Selection) -> tuple[Any, ...]:
 def _strided_slice(
     call: Call, x: np.ndarray, begin: np.ndarray, end: np.ndarray, strides: np.ndarray
 ) -> np.ndarray:
-    found = select(x.shape, *_checked_bounds(call, begin, end, strides), call.attrs, call.fail)
+    found = select(x.shape, _checked_bounds(call, begin, end, strides), call.attrs, call.fail)
     shape = found.shape
     assert None not in shape
-    return fresh(x[(*_numpy_index(found), ...)]).reshape(shape)  # type: ignore[arg-type]
+    return fresh(np.asarray(x[_numpy_index(found)])).reshape(shape)  # type: ignore[arg-type]
 
 
 def known_selection(call: Any, shape: tuple[Extent, ...], first: int) -> Selection | None:
@@ -158,7 +158,7 @@ def known_selection(call: Any, shape: tuple[Extent, ...], first: int) -> Selecti
     bounds = [call.known(i) for i in range(first, first + 3)]
     if any(each is None for each in bounds):
         return None
-    found = select(shape, *(list(each.ravel()) for each in bounds), call.attrs, call.fail)
+    found = select(shape, [list(each.ravel()) for each in bounds], call.attrs, call.fail)
     settled = all(p.start is not None and p.stride is not None and p.extent is not None for p in found.picks)
     return found if settled else None
 
@@ -200,12 +200,12 @@ def _strided_slice_grad(
     call: Call, shape: np.ndarray, begin: np.ndarray, end: np.ndarray, strides: np.ndarray, dy: np.ndarray
 ) -> np.ndarray:
     extents = safe_shape(call, integers(shape))
-    found = select(extents, *_checked_bounds(call, begin, end, strides), call.attrs, call.fail)
+    found = select(extents, _checked_bounds(call, begin, end, strides), call.attrs, call.fail)
     if dy.shape != found.shape:
         call.fail(f"shape of dy was {brief(dy.shape)} instead of {brief(found.shape)}")
     result = filled(extents, dy.dtype)
-    index = (*_numpy_index(found), ...)
-    result[index] = dy.reshape(result[index].shape)
+    index = _numpy_index(found)
+    result[index] = dy.reshape(np.shape(result[index]))
     return result
 
 

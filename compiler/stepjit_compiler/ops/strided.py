@@ -44,13 +44,12 @@ class Slot(NamedTuple):
 
 def select(
     shape: Sequence[Extent | None],
-    begin: Sequence[Extent | None],
-    end: Sequence[Extent | None],
-    strides: Sequence[Extent | None],
+    bounds: Sequence[Sequence[Extent | None]],
     masks: Mapping[str, Any],
     fail: Fail,
 ) -> Selection:
-    """Resolve the items of a slice; elements that are None are unknown, and so is what they decide."""
+    """Resolve a slice's `bounds` (begin, end, strides); elements that are None are unknown, and so is what they decide."""
+    begin, end, strides = bounds
     slots, layout = _place(len(shape), len(strides), masks, fail)
     picks = []
     for axis, item in slots:

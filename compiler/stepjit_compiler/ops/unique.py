@@ -65,7 +65,8 @@ def _unique_axis(with_counts: bool) -> Callable[..., tuple[np.ndarray, ...]]:
 
 def _unique_shape(x: Inference, outs: int) -> list[ShapeLike]:
     (length,) = x.with_rank(0, 1)
-    return [(None,), (length,), (None,)][:outs]
+    shapes: list[ShapeLike] = [(None,), (length,), (None,)]
+    return shapes[:outs]
 
 
 def _unique_axis_shape(x: Inference, outs: int) -> list[ShapeLike]:
@@ -74,7 +75,8 @@ def _unique_axis_shape(x: Inference, outs: int) -> list[ShapeLike]:
     if shape is None or axes is None or len(axes) > 1:
         return [None if shape is None else (None,) * len(shape), *rest][:outs]
     axis = x.axis(axes[0], len(shape)) if axes else 0
-    return [(*shape[:axis], None, *shape[axis + 1 :]), (shape[axis],), (None,)][:outs]
+    shapes: list[ShapeLike] = [(*shape[:axis], None, *shape[axis + 1 :]), (shape[axis],), (None,)]
+    return shapes[:outs]
 
 
 for _counts in (False, True):
