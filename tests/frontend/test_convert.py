@@ -20,7 +20,7 @@ def value_of(tensor):
     return tensor.op.attrs["value"].tolist()
 
 
-@pytest.mark.parametrize("value,dtype,expected", [
+@pytest.mark.parametrize(("value", "dtype", "expected"), [
     (1, tf.int32, 1), (2**40, tf.int64, 2**40), (2**63, tf.uint64, 2**63), (1.5, tf.float32, 1.5),
     (True, tf.bool, True), ("é", tf.string, "é".encode()), (1j, tf.complex128, 1j), (np.int64(1), tf.int64, 1),
     (np.float64(1), tf.float64, 1.0), ([1, 2.5], tf.float32, [1.0, 2.5]), ([1, True], tf.int32, [1, 1]),
@@ -31,20 +31,22 @@ def value_of(tensor):
 ])  # fmt: skip
 def test_dtype_of_values(value, dtype, expected):
     t = tf.convert_to_tensor(value)
-    assert t.dtype == dtype and value_of(t) == expected
+    assert t.dtype == dtype
+    assert value_of(t) == expected
 
 
-@pytest.mark.parametrize("value,dtype,expected", [
+@pytest.mark.parametrize(("value", "dtype", "expected"), [
     (1, tf.float64, 1.0), (True, tf.int32, 1), (2**32 + 5, tf.int32, 5), (-1, tf.uint8, 255),
     (np.array([1.7]), tf.int32, [1]), (1, tf.complex64, 1), (1.5, tf.bfloat16, 1.5), ([1, 2], tf.float16, [1.0, 2.0]),
     ([], tf.string, []),
 ])  # fmt: skip
 def test_dtype_asked_for(value, dtype, expected):
     t = tf.constant(value, dtype)
-    assert t.dtype == dtype and value_of(t) == expected
+    assert t.dtype == dtype
+    assert value_of(t) == expected
 
 
-@pytest.mark.parametrize("value,dtype", [
+@pytest.mark.parametrize(("value", "dtype"), [
     (1.5, tf.int32), ([1, 2.5], tf.int32), (1, tf.bool), (1, tf.string), ("a", tf.float32), (1j, tf.float32),
     ([True, 1], tf.bool), (np.array([1]), tf.string), (np.array(["1"]), tf.float32),
 ])  # fmt: skip
@@ -53,7 +55,7 @@ def test_values_of_another_kind(value, dtype):
         tf.constant(value, dtype)
 
 
-@pytest.mark.parametrize("value,error", [
+@pytest.mark.parametrize(("value", "error"), [
     (None, ValueError), ([None], TypeError), ({}, TypeError), (object(), TypeError), (["a", 1], TypeError),
     ([1, "a"], TypeError), ([[1], [2, 3]], ValueError), ([["a"], ["b", "c"]], ValueError), (2**70, TypeError),
     (tf.TensorShape([1, None]), ValueError), (tf.float32, TypeError),
@@ -79,12 +81,14 @@ def test_a_constant_keeps_its_own_value():
     array = np.array([1, 2])
     t = tf.constant(array)
     array[0] = 9
-    assert value_of(t) == [1, 2] and not t.op.attrs["value"].flags.writeable
+    assert value_of(t) == [1, 2]
+    assert not t.op.attrs["value"].flags.writeable
 
 
 def test_tensors_convert_to_themselves():
     t = tf.constant(1)
-    assert tf.convert_to_tensor(t) is t and tf.convert_to_tensor(t, tf.int32) is t
+    assert tf.convert_to_tensor(t) is t
+    assert tf.convert_to_tensor(t, tf.int32) is t
     with pytest.raises(ValueError, match="Tensor conversion requested dtype float32 for Tensor with dtype int32"):
         tf.convert_to_tensor(t, tf.float32)
 
@@ -97,7 +101,10 @@ def test_preferred_dtype():
 def test_lists_that_hold_tensors_are_packed():
     x = tf.placeholder(tf.float32, [2])
     t = tf.convert_to_tensor([[x, [1, 2]], [[3.0, 4], x]], name="p")
-    assert t.op.type == "Pack" and t.name == "p:0" and t.shape.as_list() == [2, 2, 2] and t.dtype == tf.float32
+    assert t.op.type == "Pack"
+    assert t.name == "p:0"
+    assert t.shape.as_list() == [2, 2, 2]
+    assert t.dtype == tf.float32
     assert t.op.inputs[0].op.inputs[1].name == "p/0/1:0"
 
 
@@ -157,7 +164,7 @@ def test_attr_errors():
 
 
 def test_shape_errors_come_when_the_op_is_made(graph):
-    with pytest.raises(ValueError, match="[Dd]imensions must be equal.*input shapes"):
+    with pytest.raises(ValueError, match=r"[Dd]imensions must be equal.*input shapes"):
         apply_op("AddV2", x=[1.0, 2.0], y=[1.0, 2.0, 3.0])
     before = graph.version
     with pytest.raises(ValueError):
@@ -174,7 +181,9 @@ def test_outputs():
 def test_create_op(graph):
     x = tf.placeholder(tf.float32, [2])
     op = graph.create_op("AddV2", [x, x], name="sum", attrs={"_note": b"hi"})
-    assert op.name == "sum" and op.outputs[0].shape.as_list() == [2] and op.get_attr("_note") == b"hi"
+    assert op.name == "sum"
+    assert op.outputs[0].shape.as_list() == [2]
+    assert op.get_attr("_note") == b"hi"
     assert graph.create_op("ConcatV2", [x, x, tf.constant(0)], attrs={"N": 2}).outputs[0].shape.as_list() == [4]
     with pytest.raises(ValueError, match="too many"):
         graph.create_op("Neg", [x, x])

@@ -18,18 +18,36 @@ def graph():
 
 
 def test_tensor_shape():
-    assert S([1, None]).is_compatible_with([None, 3]) and not S([1]).is_compatible_with([2])
-    assert S([1, None]).merge_with([None, 3]).as_list() == [1, 3] and S(None).merge_with([2]).as_list() == [2]
-    assert S([2, 3]).num_elements() == 6 and S([2, None]).num_elements() is None and S([]).num_elements() == 1
-    assert S(None).ndims is None and S(None).rank is None and S([]).ndims == 0 and S([2, 3]).is_fully_defined()
-    assert S([2]).concatenate([3]).as_list() == [2, 3] and (S([2]) + [3]).as_list() == [2, 3]
-    assert S([2, 3])[1] == 3 and S([2, 3])[-1].value == 3 and S([2, 3])[0:1].as_list() == [2]
-    assert S(None)[3].value is None and S(None)[1:3].as_list() == [None, None] and S(None)[1:].ndims is None
-    assert S(3).as_list() == [3] and S(S([1])) == S([1]) == [1] and S([1]) != S(None) and hash(S([1])) == hash(S((1,)))
-    assert [d.value for d in S([2, None])] == [2, None] and len(S([2, None])) == 2
-    assert unknown_shape(2).as_list() == [None, None] and unknown_shape().ndims is None
+    assert S([1, None]).is_compatible_with([None, 3])
+    assert not S([1]).is_compatible_with([2])
+    assert S([1, None]).merge_with([None, 3]).as_list() == [1, 3]
+    assert S(None).merge_with([2]).as_list() == [2]
+    assert S([2, 3]).num_elements() == 6
+    assert S([2, None]).num_elements() is None
+    assert S([]).num_elements() == 1
+    assert S(None).ndims is None
+    assert S(None).rank is None
+    assert S([]).ndims == 0
+    assert S([2, 3]).is_fully_defined()
+    assert S([2]).concatenate([3]).as_list() == [2, 3]
+    assert (S([2]) + S([3])).as_list() == [2, 3]
+    assert S([2, 3])[1] == 3
+    assert S([2, 3])[-1].value == 3
+    assert S([2, 3])[0:1].as_list() == [2]
+    assert S(None)[3].value is None
+    assert S(None)[1:3].as_list() == [None, None]
+    assert S(None)[1:].ndims is None
+    assert S(3).as_list() == [3]
+    assert S(S([1])) == S([1]) == [1]
+    assert S([1]) != S(None)
+    assert hash(S([1])) == hash(S((1,)))
+    assert [d.value for d in S([2, None])] == [2, None]
+    assert len(S([2, None])) == 2
+    assert unknown_shape(2).as_list() == [None, None]
+    assert unknown_shape().ndims is None
     assert S(None).with_rank(2).as_list() == [None, None]
-    assert not S(None) and S([])
+    assert not S(None)
+    assert S([])
 
 
 def test_tensor_shape_errors():
@@ -46,15 +64,27 @@ def test_tensor_shape_errors():
 
 def test_texts():
     assert [str(S(v)) for v in (None, [], [2], [None, 3])] == ["<unknown>", "()", "(2,)", "(?, 3)"]
-    assert repr(S([None, 1])) == "TensorShape([Dimension(None), Dimension(1)])" and repr(S(None)) == "TensorShape(None)"
+    assert repr(S([None, 1])) == "TensorShape([Dimension(None), Dimension(1)])"
+    assert repr(S(None)) == "TensorShape(None)"
 
 
 def test_dimension():
     d = tf.Dimension
-    assert (d(3) + 1).value == 4 and (7 - d(3)).value == 4 and (d(3) * d(None)).value is None
-    assert (d(7) // 2).value == 3 and (d(7) % 4).value == 3 and d(3) == 3 and d(3) != 4 and (d(None) == 3) is None
-    assert d(3) < 4 and d(3) >= 3 and (d(None) > 1) is None and int(d(3)) == 3 and list(range(d(2))) == [0, 1]
-    assert d(None).merge_with(3).value == 3 and str(d(None)) == "?"
+    assert (d(3) + 1).value == 4
+    assert (7 - d(3)).value == 4
+    assert (d(3) * d(None)).value is None
+    assert (d(7) // 2).value == 3
+    assert (d(7) % 4).value == 3
+    assert d(3) == 3
+    assert d(3) != 4
+    assert (d(None) == 3) is None
+    assert d(3) < 4
+    assert d(3) >= 3
+    assert (d(None) > 1) is None
+    assert int(d(3)) == 3
+    assert list(range(d(2))) == [0, 1]
+    assert d(None).merge_with(3).value == 3
+    assert str(d(None)) == "?"
     with pytest.raises(ValueError):
         d(-1)
     with pytest.raises(TypeError):
@@ -122,4 +152,5 @@ def test_a_long_chain_of_values_needs_no_recursion():
     known, unknown = tf.constant([1]), tf.placeholder(tf.int32, [1])
     for _ in range(3000):
         known, unknown = apply_op("AddV2", x=known, y=[1]), apply_op("AddV2", x=unknown, y=[1])
-    assert zeros(known) == [3001] and zeros(unknown) == [None]
+    assert zeros(known) == [3001]
+    assert zeros(unknown) == [None]

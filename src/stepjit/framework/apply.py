@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from stepjit.framework.attrs import check_allowed, canonical
+from stepjit.framework.attrs import canonical, check_allowed
 from stepjit.framework.convert import convert_to_tensor, functions_for
 from stepjit.framework.graph import Graph, op_def_of
 from stepjit.framework.scopes import graph_of
@@ -24,7 +24,9 @@ _PLAIN = frozenset({int, float, bool, complex, str, bytes, list, tuple, np.ndarr
 class _Plan:
     """An op type's definition, laid out for the loop in `_apply`."""
 
-    __slots__ = ("attrs", "bare", "checked", "defaults", "inputs", "names", "op_def", "output_attr", "outputs", "single")
+    __slots__ = (
+        "attrs", "bare", "checked", "defaults", "inputs", "names", "op_def", "output_attr", "outputs", "single",
+    )  # fmt: skip
 
     def __init__(self, op_def: OpDef) -> None:
         self.op_def = op_def
@@ -160,7 +162,7 @@ def _complete(plan: _Plan, attrs: dict[str, Any]) -> None:
     for name, default, optional in plan.defaults:
         if name not in attrs:
             if not optional:
-                raise TypeError(f"Op '{plan.op_def.name}' needs a value for attr '{name}', which its inputs don't give.")
+                raise TypeError(f"'{plan.op_def.name}' Op needs a value for attr '{name}': its inputs give none.")
             attrs[name] = default
     for name, allowed, attr in plan.checked:
         if id(attrs[name]) not in allowed:
@@ -171,12 +173,12 @@ def _complete(plan: _Plan, attrs: dict[str, Any]) -> None:
 def _output_dtypes(plan: _Plan, attrs: dict[str, Any]) -> Sequence[DType]:
     if plan.output_attr is not None:
         return (attrs[plan.output_attr],)
-    result: list[DType] = []
+    result: list[Any] = []
     for arg in plan.outputs:
         if arg.list_attr is not None:
             result += attrs[arg.list_attr]
             continue
-        dtype = attrs[arg.type_attr] if arg.type_attr is not None else arg.dtype
+        dtype: Any = attrs[arg.type_attr] if arg.type_attr is not None else arg.dtype
         if arg.is_ref:
             dtype = dtype._as_ref
         if arg.count_attr is None:
@@ -242,7 +244,7 @@ def _convert_list(
         wanted = attrs.get(arg.list_attr)
         if wanted is not None and len(wanted) != len(values):
             raise ValueError(
-                f"List argument '{arg.name}' to '{plan.op_def.name}' Op has {len(values)} values for {len(wanted)} types."
+                f"List argument '{arg.name}' to '{plan.op_def.name}' Op: {len(values)} values for {len(wanted)} types."
             )
         for k, value in enumerate(values):
             dtype = None if wanted is None else wanted[k]
@@ -255,7 +257,8 @@ def _convert_list(
     for k, value in enumerate(values):
         dtype = arg.dtype if arg.type_attr is None else attrs.get(arg.type_attr)
         try:
-            tensor = convert_to_tensor(value, None if isinstance(value, Tensor) else dtype, f"{arg.name}_{k}", as_ref=arg.is_ref)
+            wanted = None if isinstance(value, Tensor) else dtype
+            tensor = convert_to_tensor(value, wanted, f"{arg.name}_{k}", as_ref=arg.is_ref)
         except (TypeError, ValueError) as error:
             _conversion_error(plan, arg, value, dtype, arguments, error)
         found = tensor.dtype.base_dtype
@@ -264,8 +267,8 @@ def _convert_list(
         elif dtype is not found:
             kinds = ", ".join(v.dtype.name if isinstance(v, Tensor) else "<NOT CONVERTIBLE TO TENSOR>" for v in values)
             raise TypeError(
-                f"Tensors in list passed to '{arg.name}' of '{plan.op_def.name}' Op have types [{kinds}] that don't all "
-                f"match: {found.name} does not match type {dtype.name}."
+                f"Tensors in list passed to '{arg.name}' of '{plan.op_def.name}' Op have types [{kinds}] that don't "
+                f"all match: {found.name} does not match type {dtype.name}."
             )
         result.append(tensor)
     return result
@@ -286,7 +289,7 @@ def _conversion_error(
     plan: _Plan, arg: Arg, value: Any, wanted: DType | None, arguments: dict[str, Any], error: Exception
 ) -> NoReturn:
     """Explain why a value can't be an input: most often it has another type than the tensor beside it."""
-    if wanted is None or isinstance(error, ValueError) and not isinstance(value, (list, tuple)):
+    if wanted is None or (isinstance(error, ValueError) and not isinstance(value, (list, tuple))):
         raise error
     try:
         found = dtypes.as_dtype(convert_to_tensor_dtype(value))
@@ -336,7 +339,7 @@ def apply_flat(
             arguments[arg.name] = rest.pop(0)
             continue
         later = len(plan.op_def.inputs) - 1 - plan.op_def.inputs.index(arg)
-        count = attrs.get(arg.count_attr) if arg.count_attr else len(attrs.get(arg.list_attr) or ()) or None
+        count = attrs.get(arg.count_attr) if arg.count_attr else len(attrs.get(arg.list_attr or "") or ()) or None
         count = len(rest) - later if count is None else count
         arguments[arg.name], rest = rest[:count], rest[count:]
     if rest:

@@ -51,7 +51,8 @@ def check_allowed(op_type: str, attr: Attr, value: Any, parameter: str) -> None:
         if value.base_dtype not in attr.allowed:
             names = ", ".join(dtype.name for dtype in attr.allowed)
             raise TypeError(
-                f"Value passed to parameter '{parameter}' has DataType {value.name} not in list of allowed values: {names}"
+                f"Value passed to parameter '{parameter}' has DataType {value.name} not in list of allowed values: "
+                f"{names}"
             )
     elif value not in attr.allowed:
         names = ", ".join(f'"{each.decode()}"' for each in attr.allowed)

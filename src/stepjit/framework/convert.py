@@ -22,7 +22,9 @@ _REGISTERED: list[tuple[int, int, Any, ConversionFunction]] = []
 _BY_TYPE: dict[type, tuple[ConversionFunction, ...]] = {}
 
 
-def register_tensor_conversion_function(base_type: Any, conversion_func: ConversionFunction, priority: int = 100) -> None:
+def register_tensor_conversion_function(
+    base_type: Any, conversion_func: ConversionFunction, priority: int = 100
+) -> None:
     """Convert values of a type (or of any in a tuple) by a function; lower priorities are tried first."""
     kinds = base_type if isinstance(base_type, tuple) else (base_type,)
     if not kinds or not all(isinstance(kind, type) for kind in kinds):
@@ -60,7 +62,7 @@ def convert_to_tensor(
         dtype = dtypes.as_dtype(dtype)
     if isinstance(value, Tensor):
         if dtype is not None and dtype.base_dtype is not value.dtype.base_dtype:
-            raise ValueError(f"Tensor conversion requested dtype {dtype.name} for Tensor with dtype {value.dtype.name}: {value!r}")
+            raise _wrong_dtype(value, dtype)
         return value
     preferred = preferred_dtype if preferred_dtype is not None else dtype_hint
     if dtype is None and preferred is not None:
@@ -91,10 +93,14 @@ def _checked(found: Any, dtype: DType | None, function: ConversionFunction) -> T
     if not isinstance(found, Tensor):
         raise RuntimeError(f"Conversion function {function!r} returned a value that is no Tensor: {found!r}")
     if dtype is not None and not dtype.is_compatible_with(found.dtype):
-        raise ValueError(
-            f"Tensor conversion requested dtype {dtype.name} for Tensor with dtype {found.dtype.name}: {found!r}"
-        )
+        raise _wrong_dtype(found, dtype)
     return found
+
+
+def _wrong_dtype(tensor: Tensor, dtype: DType) -> ValueError:
+    return ValueError(
+        f"Tensor conversion requested dtype {dtype.name} for Tensor with dtype {tensor.dtype.name}: {tensor!r}"
+    )
 
 
 def new_constant(array: np.ndarray, dtype: DType, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""The graph: operations in the order they were made, names, scopes, devices, collections, what may be fed or fetched."""
+"""The graph: operations in the order they were made, names, blocks, lookup, collections, what may be fed."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ class Graph:
             obj = obj.decode()
         if isinstance(obj, str):
             return self._by_text(obj, allow_tensor, allow_operation)
-        if isinstance(obj, Tensor) and allow_tensor or isinstance(obj, Operation) and allow_operation:
+        if (isinstance(obj, Tensor) and allow_tensor) or (isinstance(obj, Operation) and allow_operation):
             if obj.graph is not self:
                 raise ValueError(f"{type(obj).__name__} {obj!r} is not an element of this graph.")
             return obj
@@ -348,7 +348,7 @@ class Graph:
         op = self.by_name.get(name)
         if not allow_operation:
             what = "an Operation, not a Tensor" if op is not None else "an (unknown) Operation, not a Tensor"
-            raise ValueError(f"The name {name!r} refers to {what}. Tensor names have the form '<op_name>:<output_index>'.")
+            raise ValueError(f"The name {name!r} refers to {what}. Tensor names have the form 'op_name:output_index'.")
         if op is None:
             raise KeyError(f"The name {name!r} refers to an Operation not in the graph.")
         return op

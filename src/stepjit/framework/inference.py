@@ -44,7 +44,7 @@ class GraphInference(Inference):
         if tensor.op.type == "Const":
             return tensor.op.attrs["value"]
         found = evaluate(tensor)
-        return None if found is None or found.dtype == object and tensor.dtype.kind != "s" else found
+        return None if found is None or (found.dtype == object and tensor.dtype.kind != "s") else found
 
     def extents(self, i: int) -> tuple[int | None, ...] | None:
         tensor = self._tensors[i]
@@ -134,7 +134,7 @@ def evaluate(tensor: Tensor) -> np.ndarray | None:
 
 
 _FROM_SHAPE = {"Shape", "Size", "Rank", "ShapeN"}
-_OPAQUE = {"Placeholder", "PlaceholderV2", "PlaceholderWithDefault", "NextIteration", "Merge", "Enter", "Exit", "Switch"}
+_OPAQUE = {"PlaceholderWithDefault", "NextIteration", "Merge", "Enter", "Exit", "Switch"}
 
 
 def _small(tensor: Tensor) -> bool:
@@ -171,7 +171,8 @@ def _value(tensor: Tensor, known: dict[Tensor, Any]) -> np.ndarray | None:
         return _from_shape(tensor)
     if op.inputs and _foldable(op):
         inputs = [known.get(each) for each in op.inputs]
-        if all(each is not None and (each.dtype != object or t.dtype.kind == "s") for each, t in zip(inputs, op.inputs)):
+        whole = [v is not None and (v.dtype != object or t.dtype.kind == "s") for v, t in zip(inputs, op.inputs)]
+        if all(whole):
             found = _run(tensor, inputs, op)
         elif op.op_def.symbolic:
             found = _run(tensor, [_or_unknown(v, t) for v, t in zip(inputs, op.inputs)], op)

@@ -42,8 +42,9 @@ class name_scope:  # noqa: N801 - the public name
     __slots__ = ("_default_name", "_entered", "_scope", "_values", "name")
 
     def __init__(self, name: str | None, default_name: str | None = None, values: Any = None) -> None:
-        if name is not None and not isinstance(name, str) or default_name is not None and type(default_name) is not str:
-            raise TypeError(f"`name` must be a string or None, got {name!r} (values may be passed as a keyword argument)")
+        if not isinstance(name, (str, type(None))) or not isinstance(default_name, (str, type(None))):
+            wrong = default_name if isinstance(name, (str, type(None))) else name
+            raise TypeError(f"a scope's name must be a string or None, not {wrong!r}; pass values by keyword")
         self.name, self._default_name, self._values = name, default_name, values
         self._entered: Entered[Graph] | None = None
 
@@ -51,7 +52,7 @@ class name_scope:  # noqa: N801 - the public name
         name = self.name if self.name is not None else self._default_name
         values = self._values
         if name is None and values is not None:
-            raise ValueError(f"At least one of name ({self.name}) and default_name ({self._default_name}) must be provided.")
+            raise ValueError("At least one of name (None) and default_name (None) must be provided.")
         graph = get_default_graph()
         if values and not graph.captures:
             found = graph_of(values)

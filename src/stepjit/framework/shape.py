@@ -114,7 +114,8 @@ class Dimension:
     __rdiv__ = __rfloordiv__
 
     def __truediv__(self, other: Any) -> Any:
-        raise TypeError(f"unsupported operand type(s) for /: 'Dimension' and '{type(other).__name__}', please use // instead")
+        kind = type(other).__name__
+        raise TypeError(f"unsupported operand type(s) for /: 'Dimension' and '{kind}', please use // instead")
 
     def __mod__(self, other: Any) -> Any:
         return self._calculate(other, lambda a, b: a % b)

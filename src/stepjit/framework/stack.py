@@ -79,5 +79,5 @@ def reset_default_graph() -> None:
     from stepjit.framework.graph import Graph
 
     if default_graphs.items:
-        raise AssertionError("tf.reset_default_graph() can't clear nested graphs: leave the graph or session block first")
+        raise AssertionError("tf.reset_default_graph() can't clear nested graphs: leave the blocks first")
     _root.graph = Graph()

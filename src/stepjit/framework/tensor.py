@@ -41,7 +41,7 @@ class Tensor:
 
     OVERLOADABLE_OPERATORS = frozenset(
         f"__{name}__"
-        for name in (
+        for name in (  # noqa: SIM905 - as a list it would be a screen long
             "add radd sub rsub mul rmul div rdiv truediv rtruediv floordiv rfloordiv mod rmod lt le gt ge and rand or "
             "ror xor rxor getitem pow rpow invert neg abs matmul rmatmul"
         ).split()
@@ -142,7 +142,8 @@ class Tensor:
 
 
 def _difference(a: Dims, b: Dims) -> str:
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     if len(a) != len(b):
         return f"Shapes must be equal rank, but are {len(a)} and {len(b)}"
     k = next(k for k, (x, y) in enumerate(zip(a, b)) if x is not None and y is not None and x != y)

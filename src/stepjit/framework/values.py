@@ -146,7 +146,7 @@ def _from_list_array(array: np.ndarray, dtype: DType | None, value: Any) -> tupl
 def _narrowed(array: np.ndarray) -> DType:
     if array.dtype == np.float64:
         return dtypes.float32
-    if array.dtype == np.int64 and (not array.size or -_LIMIT <= array.min() and array.max() < _LIMIT):
+    if array.dtype == np.int64 and (not array.size or (array.min() >= -_LIMIT and array.max() < _LIMIT)):
         return dtypes.int32
     return dtypes.as_dtype(array.dtype)
 

@@ -67,7 +67,7 @@ def with_dependencies(dependencies: Sequence[Any], output_tensor: Any, name: str
         return identity(output_tensor, name=scope)
 
 
-def tuple(tensors: Sequence[Any], name: str | None = None, control_inputs: Sequence[Any] | None = None) -> list[Any]:  # noqa: A001 - the public name
+def tuple(tensors: Sequence[Any], name: str | None = None, control_inputs: Sequence[Any] | None = None) -> list[Any]:
     """The same tensors (None stays None), each available only when all of them and `control_inputs` are.
 
     ValueError when there is no tensor among them, TypeError for control inputs that are none.
@@ -85,7 +85,7 @@ def tuple(tensors: Sequence[Any], name: str | None = None, control_inputs: Seque
 # --- identities ---
 
 
-def identity(input: Any, name: str | None = None) -> Any:  # noqa: A002 - the public name
+def identity(input: Any, name: str | None = None) -> Any:
     """A new tensor with the same value."""
     if isinstance(input, IndexedSlices):
         with name_scope(name, "Identity", [input.values]) as scope:
@@ -107,7 +107,7 @@ def _identity_grad(op: Operation, grad: Tensor) -> Tensor:
     return grad
 
 
-def identity_n(input: Any, name: str | None = None) -> list[Tensor]:  # noqa: A002 - the public name
+def identity_n(input: Any, name: str | None = None) -> list[Tensor]:
     """New tensors with the same values, in one op."""
     return apply_op("IdentityN", input=input, name=name)
 
@@ -117,7 +117,7 @@ def _identity_n_grad(op: Operation, *grads: Any) -> Sequence[Any]:
     return grads
 
 
-def stop_gradient(input: Any, name: str | None = None) -> Tensor:  # noqa: A002 - the public name
+def stop_gradient(input: Any, name: str | None = None) -> Tensor:
     """The same value, taken as a constant by gradients."""
     return apply_op("StopGradient", input=input, name=name)
 
@@ -125,7 +125,7 @@ def stop_gradient(input: Any, name: str | None = None) -> Tensor:  # noqa: A002 
 NotDifferentiable("StopGradient")
 
 
-def prevent_gradient(input: Any, message: str = "", name: str | None = None) -> Tensor:  # noqa: A002 - the public name
+def prevent_gradient(input: Any, message: str = "", name: str | None = None) -> Tensor:
     """The same value; asking for a gradient through it is a LookupError with `message`."""
     return apply_op("PreventGradient", input=input, message=message, name=name)
 
@@ -143,7 +143,7 @@ def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tenso
     return apply_op("Placeholder", dtype=dtype, shape=shape, name=name)
 
 
-def placeholder_with_default(input: Any, shape: Any, name: str | None = None) -> Tensor:  # noqa: A002 - the public name
+def placeholder_with_default(input: Any, shape: Any, name: str | None = None) -> Tensor:
     """A tensor whose value is `input` unless it is fed; ValueError when `input` does not have `shape`."""
     return apply_op("PlaceholderWithDefault", input=input, shape=shape, name=name)
 
