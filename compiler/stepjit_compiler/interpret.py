@@ -28,7 +28,7 @@ def interpret(
 
     feeds: one array per feed, of the feed's dtype; its extents give the symbols their values.
     slots: what each slot holds, None for nothing.
-    streams: by slot, what a random op's reference finds as `call.stream`.
+    streams: by slot, what a random op's reference finds as its attr `_stream`.
     Raises StepFailure with the origin of the op that fails, ValueError for feeds that don't fit the step.
     """
     if any(not _runs(node) for node in step.nodes):
@@ -111,9 +111,10 @@ class _Run:
             self.arrays[Ref(i, k)] = array
 
     def call(self, node: Node) -> Call:
-        call = StreamCall(node.op, plain_attrs(node.attrs), [t.dtype for t in node.types], node.types)
-        call.stream = self.streams.get(node.attr.get("_slot", -1))
-        return call
+        attrs = plain_attrs(node.attrs)
+        if "_slot" in attrs:
+            attrs["_stream"] = self.streams.get(attrs.pop("_slot"))
+        return Call(node.op, attrs, [t.dtype for t in node.types], node.types)
 
     def source(self, node: Node) -> np.ndarray:
         if node.op == "_Feed":
@@ -146,11 +147,3 @@ class _Run:
             fits = fits and extent == have
         if not fits:
             raise WrongTypeError(f"%{i} {node.op}: {array.dtype}{list(array.shape)} is no {type_}")
-
-
-class StreamCall(Call):
-    """A call with the stream of random numbers that its slot names, if it has one."""
-
-    __slots__ = ("stream",)
-
-    stream: Any
