@@ -98,7 +98,7 @@ def test_reference_of_wrong_type_is_found(scratch_ops: None) -> None:
 def test_stream_is_handed_to_its_op(scratch_ops: None) -> None:
     opdef.define(
         "TestDraw", "x: T -> y: T", "T: type", infer=opdef.unchanged, stateful=True,
-        reference=lambda call, x: x + call.stream.pop(),
+        reference=lambda call, x: x + call.attrs["_stream"].pop(),
     )  # fmt: skip
     b = StepBuilder([Type(f32, ())], [Slot("stream", Type(dtypes.int64, ()), 0)])
     node = b.add("TestDraw", [b.feed(0)], {"T": f32, "_slot": 0})
