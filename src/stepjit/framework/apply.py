@@ -202,7 +202,11 @@ def _convert_value(plan: _Plan, arg: Arg, value: Any, attrs: dict[str, Any], arg
     wanted = arg.dtype if arg.type_attr is None else attrs.get(arg.type_attr)
     default = None
     if wanted is None:
-        default = plan.attrs[arg.type_attr].default  # type: ignore[index]
+        attr = plan.attrs[arg.type_attr]  # type: ignore[index]
+        default = attr.default
+        if default is not None and attr.allowed and _natural_dtype(value) in attr.allowed:
+            # The default serves values whose own dtype the op doesn't take, such as an empty list of axes.
+            default = None
     try:
         tensor = convert_to_tensor(value, wanted, arg.name, preferred_dtype=default)
     except (TypeError, ValueError) as error:
@@ -301,6 +305,13 @@ def _conversion_error(
         _type_error(plan, arg, found, wanted, arguments)
     except TypeError as mismatch:
         raise TypeError(f"{mismatch} ({error})") from None
+
+
+def _natural_dtype(value: Any) -> DType | None:
+    try:
+        return convert_to_tensor_dtype(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def convert_to_tensor_dtype(value: Any) -> DType:

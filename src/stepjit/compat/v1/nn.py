@@ -1,0 +1,20 @@
+"""tf.nn."""
+
+# ruff: noqa: F401, I001
+
+from __future__ import annotations
+
+from stepjit.ops.activations import (
+    bias_add, crelu, elu, leaky_relu, log_softmax, relu, relu6, relu_layer, selu, softmax, softplus, softsign,
+    swish, xw_plus_b,
+)  # fmt: skip
+from stepjit.ops.cross_entropy import (
+    l2_loss, log_poisson_loss, sigmoid_cross_entropy_with_logits, softmax_cross_entropy_with_logits,
+    softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits,
+    weighted_cross_entropy_with_logits,
+)  # fmt: skip
+from stepjit.ops.elementwise import log_sigmoid, sigmoid, tanh
+from stepjit.ops.normalization import (
+    batch_normalization, dropout, embedding_lookup, l2_normalize, moments, normalize_moments, sufficient_statistics,
+    weighted_moments, zero_fraction,
+)  # fmt: skip

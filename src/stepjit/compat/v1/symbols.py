@@ -1,0 +1,77 @@
+"""The functions of the root namespace, by subject."""
+
+# ruff: noqa: F401, I001
+
+from __future__ import annotations
+
+from stepjit.framework.gradients import AggregationMethod, custom_gradient, gradients, hessians, UnconnectedGradients
+from stepjit.initializers import (
+    constant_initializer, glorot_normal_initializer, glorot_uniform_initializer, ones_initializer,
+    orthogonal_initializer, random_normal_initializer, random_uniform_initializer, truncated_normal_initializer,
+    uniform_unit_scaling_initializer, variance_scaling_initializer, zeros_initializer,
+)  # fmt: skip
+from stepjit.ops.array import (
+    broadcast_dynamic_shape, broadcast_static_shape, broadcast_to, concat, expand_dims, invert_permutation,
+    matrix_transpose, parallel_stack, rank, reshape, shape, shape_n, size, split, squeeze, stack, transpose,
+    unstack,
+)  # fmt: skip
+from stepjit.ops.cast import (
+    bitcast, cast, saturate_cast, to_bfloat16, to_complex128, to_complex64, to_double, to_float, to_int32, to_int64,
+)  # fmt: skip
+from stepjit.ops.clip import clip_by_average_norm, clip_by_global_norm, clip_by_norm, clip_by_value, global_norm
+from stepjit.ops.comparison import (
+    equal, greater, greater_equal, less, less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal,
+    where, where_v2,
+)  # fmt: skip
+from stepjit.ops.complex import angle, complex, conj, imag, real
+from stepjit.ops.creation import (
+    diag, diag_part, eye, fill, lin_space, linspace, matrix_band_part, matrix_diag, matrix_diag_part,
+    matrix_set_diag, meshgrid, ones, ones_like, range, sequence_mask, zeros, zeros_like,
+)  # fmt: skip
+from stepjit.ops.einsum import einsum
+from stepjit.ops.elementwise import (
+    abs, acos, acosh, asin, asinh, atan, atanh, ceil, cos, cosh, digamma, erf, erfc, exp, expm1, floor, is_finite,
+    is_inf, is_nan, lgamma, log, log1p, log_sigmoid, negative, reciprocal, rint, round, rsqrt, sigmoid, sign, sin,
+    sinh, sqrt, square, tan, tanh,
+)  # fmt: skip
+from stepjit.ops.indexing import (
+    batch_gather, boolean_mask, gather, gather_nd, one_hot, scatter_nd, slice, strided_slice, tensor_scatter_add,
+    tensor_scatter_sub, tensor_scatter_update,
+)  # fmt: skip
+from stepjit.ops.layout import (
+    batch_to_space, batch_to_space_nd, depth_to_space, pad, reverse, reverse_sequence, reverse_v2, roll,
+    space_to_batch, space_to_batch_nd, space_to_depth, tile,
+)  # fmt: skip
+from stepjit.ops.linear import matmul, tensordot
+from stepjit.ops.math import (
+    accumulate_n, add, add_n, atan2, div, div_no_nan, divide, floor_div, floordiv, floormod, maximum, minimum, mod,
+    multiply, pow, scalar_mul, squared_difference, subtract, truediv, truncatediv, truncatemod,
+)  # fmt: skip
+from stepjit.ops.random import (
+    multinomial, random_crop, random_gamma, random_normal, random_poisson, random_shuffle, random_uniform,
+    truncated_normal,
+)  # fmt: skip
+from stepjit.ops.reductions import (
+    argmax, argmin, count_nonzero, cumprod, cumsum, reduce_all, reduce_any, reduce_logsumexp, reduce_max,
+    reduce_mean, reduce_min, reduce_prod, reduce_sum,
+)  # fmt: skip
+from stepjit.ops.state import (
+    assign, assign_add, assign_sub, count_up_to, scatter_add, scatter_div, scatter_max, scatter_min, scatter_mul,
+    scatter_nd_add, scatter_nd_sub, scatter_nd_update, scatter_sub, scatter_update,
+)  # fmt: skip
+from stepjit.partitioned import fixed_size_partitioner, min_max_variable_partitioner, variable_axis_size_partitioner
+from stepjit.variable_collections import (
+    all_variables, assert_variables_initialized, global_variables, global_variables_initializer,
+    initialize_all_variables, initialize_local_variables, initialize_variables, is_variable_initialized,
+    local_variables, local_variables_initializer, model_variables, moving_average_variables,
+    report_uninitialized_variables, trainable_variables, variables_initializer,
+)  # fmt: skip
+from stepjit.variable_scope import (
+    AUTO_REUSE, get_local_variable, get_variable, get_variable_scope, no_regularizer, variable_op_scope,
+    variable_scope, VariableScope,
+)  # fmt: skip
+from stepjit.variables import (
+    disable_resource_variables, enable_resource_variables, resource_variables_enabled, Variable,
+    VariableAggregation, VariableSynchronization,
+)  # fmt: skip
+from stepjit.ops import operators as _operators

@@ -1,0 +1,13 @@
+"""tf.train."""
+
+# ruff: noqa: F401, I001
+
+from __future__ import annotations
+
+from stepjit.train.adam import AdamOptimizer
+from stepjit.train.global_step import (
+    assert_global_step, create_global_step, get_global_step, get_or_create_global_step, global_step,
+)  # fmt: skip
+from stepjit.train.gradient_descent import GradientDescentOptimizer
+from stepjit.train.momentum import MomentumOptimizer
+from stepjit.train.optimizer import Optimizer
