@@ -427,18 +427,6 @@ class Graph:
         self._check_not_finalized()
         self._collections.pop(name, None)
 
-    # --- GraphDef ---
-
-    @property
-    def graph_def_versions(self) -> Any:
-        return self.as_graph_def().versions
-
-    def as_graph_def(self, from_version: int | None = None, add_shapes: bool = False) -> Any:
-        """A GraphDef of the ops made after `from_version`, in the order they were made."""
-        from stepjit.framework.graph_io import graph_to_graph_def
-
-        return graph_to_graph_def(self, from_version, add_shapes)
-
 
 def plain(shape: Any) -> Any:
     """A rule's shape as the graph keeps it: ints and None."""

@@ -172,12 +172,6 @@ class TensorShape:
             raise ValueError("as_list() is not defined on an unknown TensorShape.")
         return list(self._dims)
 
-    def as_proto(self) -> Any:
-        """The shape as a TensorShapeProto."""
-        from stepjit.framework.proto import shape_to_proto
-
-        return shape_to_proto(self._dims)
-
     def num_elements(self) -> int | None:
         """How many elements such a tensor has; None when that is unknown."""
         if self._dims is None or None in self._dims:

@@ -189,13 +189,6 @@ class Operation:
         """The outputs."""
         return tuple(self.outputs)
 
-    @property
-    def node_def(self) -> Any:
-        """The op as a NodeDef."""
-        from stepjit.framework.graph_io import op_to_node_def
-
-        return op_to_node_def(self)
-
     def get_attr(self, name: str) -> Any:
         """The attr's value: shapes as TensorShape, lists as list; ValueError when the op has no such attr."""
         try:
@@ -250,7 +243,14 @@ class Operation:
         return f"<tf.Operation '{self.name}' type={self.type}>"
 
     def __str__(self) -> str:
-        return str(self.node_def)
+        lines = [f'name: "{self.name}"', f'op: "{self.type}"']
+        for tensor in self.inputs:
+            lines.append(f'input: "{tensor.name if tensor.value_index else tensor.op.name}"')
+        lines += [f'input: "^{op.name}"' for op in self.control_inputs]
+        if self.device:
+            lines.append(f'device: "{self.device}"')
+        lines += [f"attr: {name} = {value!r}" for name, value in sorted(self.attrs.items())]
+        return "\n".join(lines)
 
     def __copy__(self) -> Operation:
         return self

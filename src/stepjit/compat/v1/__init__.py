@@ -1,14 +1,14 @@
-# ruff: noqa: F401, I001 - names for users, by file
+# ruff: noqa: F401, F403, I001 - names for users, by file
 """TensorFlow 1's namespace: `import stepjit.compat.v1 as tf`."""
 
 from __future__ import annotations
 
-from stepjit.compat.v1 import math, nn
+from stepjit.compat.v1 import initializers, math, nn, random, train
 from stepjit.compat.v1.behavior import (
     disable_control_flow_v2, disable_eager_execution, disable_resource_variables, disable_tensor_equality,
     disable_v2_behavior, disable_v2_tensorshape, enable_control_flow_v2, enable_resource_variables, executing_eagerly,
 )  # fmt: skip
-from stepjit.compat.v1.symbols import *  # noqa: F403 - every name there is for users
+from stepjit.compat.v1.symbols import *
 from stepjit.framework.collections import (
     add_to_collection, add_to_collections, get_collection, get_collection_ref,
 )  # fmt: skip
@@ -27,6 +27,7 @@ from stepjit.ops.control import (
     Assert, check_numerics, group, identity, identity_n, no_op, placeholder, placeholder_with_default, stop_gradient,
     tuple,
 )  # fmt: skip
+from stepjit.session import InteractiveSession, Session, get_default_session
 from stepjit_runtime import errors
 from stepjit_runtime.dtypes import (
     DType, as_dtype, bfloat16, bool_ as bool, complex64, complex128, double, float16, float32, float64, half, int8,
@@ -34,7 +35,5 @@ from stepjit_runtime.dtypes import (
     variant,
 )  # fmt: skip
 from stepjit_runtime.errors import OpError
-from stepjit.compat.v1.symbols import *
-from stepjit.compat.v1 import initializers, math, nn, random, train
 
 newaxis = None
