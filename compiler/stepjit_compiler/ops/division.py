@@ -33,7 +33,7 @@ def _dividing(floats: Any, integers: Any, code: int | None = None) -> Any:
             if x.dtype == object or y.dtype == object:
                 return np.asarray(integers(x, y))
             if x.dtype.kind not in "iu":
-                return in_float(floats)(call, x, y)
+                return np.asarray(floats(x, y)).astype(call.dtypes[0].np, copy=False)
             if np.any(y == 0) and np.broadcast(x, y).size:
                 call.fail(BY_ZERO) if code is None else call.fail(_TRUNCATED_BY_ZERO, code)
             return np.asarray(integers(x, y)).astype(call.dtypes[0].np, copy=False)

@@ -30,7 +30,7 @@ def _bias_shape(x: Inference) -> list[ShapeLike]:
     if shape is None or bias is None:
         return [shape]
     at = _channel(x, len(shape))
-    text = (f"Must provide as many biases as the {'channel' if at == 1 else 'last'} dimension of the input tensor: "
+    text = ("Must provide as many biases as the last dimension of the input tensor: "
             f"{show(bias)} vs. {show(shape)} (Dimensions must be equal, but are {shape[at]} and {bias[0]})"
             )  # fmt: skip
     extent = x.equal(shape[at], bias[0], text)

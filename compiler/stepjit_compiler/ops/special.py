@@ -61,10 +61,10 @@ define("Lgamma", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(_
 
 # --- Digamma ---
 def _digamma(x: float) -> float:
-    if math.isnan(x) or (x <= 0 and x == math.floor(x)) or x == -math.inf:
+    if math.isnan(x) or math.isinf(x):
+        return x if x > 0 else math.nan
+    if x <= 0 and x == math.floor(x):
         return math.nan
-    if x == math.inf:
-        return x
     if x < 0:
         return _digamma(1 - x) - math.pi / math.tan(math.pi * (x % 1))
     below = 0.0
@@ -90,7 +90,7 @@ def _igammac(a: float, x: float) -> float:
 
 def _gamma_parts(a: float, x: float) -> tuple[float, float]:
     if math.isnan(a) or math.isnan(x) or a <= 0 or x < 0:
-        return math.nan, math.nan
+        return 0.0 if x == 0 else math.nan, math.nan
     if x == 0 or x == math.inf:
         return (0.0, 1.0) if x == 0 else (1.0, 0.0)
     if a == math.inf:
@@ -170,6 +170,8 @@ def _zeta(x: float, q: float) -> float:
         return math.nan
     if x == 1:
         return math.inf
+    if math.isinf(x) or math.isinf(q):
+        return 0.0 if q > 1 else 1.0 if q == 1 else math.nan
     if q <= 0:
         if q == math.floor(q):
             return math.inf if x == math.floor(x) and x % 2 == 0 else math.nan
@@ -187,7 +189,7 @@ def _zeta(x: float, q: float) -> float:
 
 
 def _polygamma(a: float, x: float) -> float:
-    if a < 0 or a != math.floor(a):
+    if not 0 <= a < math.inf or a != math.floor(a):
         return math.nan
     if a == 0:
         return _digamma(x)
