@@ -68,6 +68,18 @@ class HostOp:
 
 
 @dataclass(frozen=True)
+class KernelText:
+    """A kernel for reports: the types of its ops in order, the extents that it runs over, its nanoseconds, an extent."""
+
+    kind: str
+    ops: tuple[str, ...]
+    origins: tuple[int, ...]
+    """By op: the number of the graph op that it comes from."""
+    space: Dims
+    cost: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that binding, error texts and reports need to know of a program beside its code."""
 
@@ -88,6 +100,8 @@ class Manifest:
     """Estimated nanoseconds, an extent."""
     counts: dict[str, int]
     """For reports: kernels by kind, nodes, and the like."""
+    kernels: tuple[KernelText, ...] = ()
+    """For reports: all kernels in order, those that Python runs included."""
 
     def to_json(self) -> str:
         """The manifest as text; `from_json` gives an equal one."""
@@ -112,7 +126,7 @@ class Manifest:
 
 
 _RECORDS: dict[str, Any] = {
-    cls.__name__: cls for cls in (TypeText, SlotText, CheckText, FailureText, HostOp, Manifest)
+    cls.__name__: cls for cls in (TypeText, SlotText, CheckText, FailureText, HostOp, KernelText, Manifest)
 }  # fmt: skip
 
 

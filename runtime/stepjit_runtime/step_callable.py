@@ -85,10 +85,10 @@ _Native: Any = _native_base()
 class StepCallable(_Native):  # type: ignore[misc]
     """A step that can be called with its feeds; see the module's docstring."""
 
-    __slots__ = ("__dict__", "__weakref__", "_contexts", "slow")
+    __slots__ = ("__dict__", "__weakref__", "_contexts", "explainer", "slow")
 
-    def __init__(self, slow: _Slow) -> None:
-        self.slow = slow
+    def __init__(self, slow: _Slow, explainer: Callable[[], Any] | None = None) -> None:
+        self.slow, self.explainer = slow, explainer
         self._contexts: list[Context] = []
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -99,6 +99,12 @@ class StepCallable(_Native):  # type: ignore[misc]
     def contexts(self) -> Sequence[Context]:
         """What calls go through, in the order in which they are tried."""
         return tuple(self._contexts)
+
+    def explain(self) -> Any:
+        """What was compiled for this step so far: a record to read fields of or to print."""
+        if self.explainer is None:
+            raise TypeError("nothing is known of this step beside its code")
+        return self.explainer()
 
     def attach(self, context: Context) -> None:
         """Try `context` for calls that none before it takes."""

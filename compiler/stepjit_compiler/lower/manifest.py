@@ -11,8 +11,8 @@ from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Literal, Node, Type
 from stepjit_compiler.lower.entry_module import imports
 from stepjit_compiler.lower.kernel_code import KernelCode
-from stepjit_compiler.plan import Plan
-from stepjit_runtime.manifest import CheckText, FailureText, HostOp, Manifest, SlotText, TypeText
+from stepjit_compiler.plan import Kernel, Plan
+from stepjit_runtime.manifest import CheckText, FailureText, HostOp, KernelText, Manifest, SlotText, TypeText
 
 
 def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str) -> Manifest:
@@ -43,7 +43,21 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str) -> Manifes
         arena=str(plan.arena_bytes),
         cost=str(cost),
         counts={"nodes": len(step.nodes), **{f"kernels.{kind}": n for kind, n in sorted(counts.items())}},
+        kernels=_kernels(plan, kernels),
     )  # fmt: skip
+
+
+def _kernels(plan: Plan, codes: Sequence[KernelCode]) -> tuple[KernelText, ...]:
+    costs = iter(codes)
+    return tuple(_kernel(plan, kernel, "" if kernel.kind == "host" else str(next(costs).cost)) for kernel in plan.kernels)
+
+
+def _kernel(plan: Plan, kernel: Kernel, cost: str) -> KernelText:
+    nodes = [plan.step.nodes[i] for i in kernel.nodes]
+    types = [plan.step.type(ref) for ref in kernel.outputs] or [type_ for node in nodes for type_ in node.types]
+    space = kernel.space or (types[0].dims if types else ())
+    ops, origins = tuple(node.op for node in nodes), tuple(node.origin for node in nodes)
+    return KernelText(kernel.kind, ops, origins, tuple(map(str, space)), cost)
 
 
 def _type(type_: Type) -> TypeText:

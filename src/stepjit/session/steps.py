@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from stepjit.explain import Explanation, ProgramReport
 from stepjit.session.failures import op_error
 from stepjit.session.feeds import convert_feed
 from stepjit.session.host import host_function
@@ -37,8 +38,11 @@ class Variant:
 
     __slots__ = ("executable", "hosts", "key", "ops", "pruned_ops", "seconds")
 
-    def __init__(self, executable: Executable, ops: Sequence[Any], hosts: Sequence[Any], compiled: Any) -> None:
+    def __init__(
+        self, executable: Executable, ops: Sequence[Any], hosts: Sequence[Any], compiled: Any, pruned_ops: int
+    ) -> None:
         self.executable, self.ops, self.hosts = executable, ops, hosts
+        self.pruned_ops = pruned_ops
         self.key: str = compiled.key
         self.seconds: float = compiled.seconds
 
@@ -150,7 +154,7 @@ class SessionStep:
         variables = [_variable(resources, slot, ops) for slot in manifest.slots]
         executable = Executable(compiled.linked, manifest, resources, variables)
         hosts = [host_function(host, ops, resources, variables, manifest.slots) for host in manifest.hosts]
-        return Variant(executable, ops, hosts, compiled)
+        return Variant(executable, ops, hosts, compiled, len(pruned.ops))
 
     def _variable_shape(self, op: Any) -> Shape | None:
         variable = _find_variable(self.session._resources, op, None)
@@ -179,7 +183,7 @@ class Binding:
 
     def __init__(self, step: SessionStep, layout: Layout, exact: bool = True) -> None:
         self.step, self.layout, self.exact = step, layout, exact
-        self.callable = StepCallable(self.slow)
+        self.callable = StepCallable(self.slow, self.explain)
         self._attached: set[int] = set()
         self._shorter: dict[int, Binding] = {}
         self._strings = any(tensor.dtype.kind == "s" for tensor in step.feeds)
@@ -195,6 +199,14 @@ class Binding:
             self._attached.add(id(variant))
             context: Context = variant.executable.context(self.slow, variant.fail, variant.hosts, self.layout)
             self.callable.attach(context)
+
+    def explain(self) -> Explanation:
+        """What was compiled for the step so far."""
+        programs = [
+            ProgramReport(variant.executable.manifest, variant.ops, variant.pruned_ops, variant.seconds, variant.key)
+            for variant in self.step.variants.values()
+        ]
+        return Explanation(self.step.session.graph.version, tuple(programs))
 
     def slow(self, reason: int, args: tuple[Any, ...], names: tuple[str, ...] | None) -> Any:
         """Convert, compile, wait or raise; then call again."""

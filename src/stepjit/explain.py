@@ -1,0 +1,96 @@
+"""What was compiled for a step, as a record and as text: `print(session.make_callable(...).explain())`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from stepjit_runtime.manifest import KernelText, Manifest
+
+
+@dataclass(frozen=True)
+class ProgramReport:
+    """One compiled variant of a step."""
+
+    manifest: Manifest
+    graph_ops: Sequence[Any]
+    """By origin in the manifest: the graph's op, or None."""
+    pruned_ops: int
+    """Ops of the graph that the fetches need under the feeds."""
+    seconds: float
+    """What the compile took, or finding the program in the cache."""
+    key: str
+    """The digest under which equal steps share the program."""
+
+    @property
+    def nodes(self) -> int:
+        """Ops left after simplifying."""
+        return self.manifest.counts["nodes"]
+
+    @property
+    def kernels(self) -> tuple[KernelText, ...]:
+        """All kernels in the order in which they run."""
+        return self.manifest.kernels
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many kernels there are of each kind."""
+        return dict(sorted(Counter(kernel.kind for kernel in self.kernels).items()))
+
+    @property
+    def host_ops(self) -> tuple[str, ...]:
+        """Names of the graph's ops that Python runs in mid-step."""
+        return tuple(self._name(host.origin) or host.op for host in self.manifest.hosts)
+
+    @property
+    def arena(self) -> str:
+        """Bytes of temporary memory for a call, as a number or an expression of the feeds' extents."""
+        return self.manifest.arena
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """The feeds' types: `f32[s0_0,64]`, where `s<feed>_<axis>` is an extent that may be any."""
+        return tuple(f"{feed.dtype}[{','.join(feed.dims)}]" for feed in self.manifest.feeds)
+
+    def graph_names(self, kernel: KernelText) -> tuple[str, ...]:
+        """Names of the graph's ops that a kernel computes, each once."""
+        return tuple(dict.fromkeys(name for origin in kernel.origins if (name := self._name(origin))))
+
+    def _name(self, origin: int) -> str:
+        op = self.graph_ops[origin] if 0 <= origin < len(self.graph_ops) else None
+        return "" if op is None else str(op.name)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items()) or "none"
+        yield f"feeds ({', '.join(self.feeds)})"
+        yield f"{self.pruned_ops} ops needed -> {self.nodes} simplified -> {len(self.kernels)} kernels ({kinds})"
+        yield f"arena {self.arena} bytes, compiled in {self.seconds * 1e3:.0f} ms, key {self.key[:12]}"
+        for number, kernel in enumerate(self.kernels):
+            yield f"  k{number:<3} {kernel.kind:<8} [{','.join(kernel.space)}]  {op_list(kernel)}"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was compiled for a step: one program for each set of feed types that came up."""
+
+    graph_ops: int
+    """Ops in the graph now."""
+    programs: tuple[ProgramReport, ...]
+
+    def __str__(self) -> str:
+        head = f"{self.graph_ops} ops in the graph"
+        if not self.programs:
+            return f"{head}; nothing compiled yet: the first call tells the feeds' shapes"
+        return "\n".join([head, *map(str, self.programs)])
+
+
+def op_list(kernel: KernelText) -> str:
+    """The kernel's op types in order, repeated ones counted: `MatMul AddV2 Relu`, `Mul x3 Sub`."""
+    runs = [(op, len(list(group))) for op, group in groupby(kernel.ops)]
+    return " ".join(f"{op} x{count}" if count > 1 else op for op, count in runs)
