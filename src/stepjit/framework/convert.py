@@ -58,7 +58,7 @@ def convert_to_tensor(
     dtype: the dtype it must have: ValueError for a tensor of another, TypeError for a value of another kind.
     preferred_dtype: used when the value allows it.
     """
-    if dtype is not None:
+    if dtype is not None and type(dtype) is not DType:
         dtype = dtypes.as_dtype(dtype)
     if isinstance(value, Tensor):
         if dtype is not None and dtype.base_dtype is not value.dtype.base_dtype:
@@ -83,8 +83,8 @@ def _convert(value: Any, dtype: DType | None, name: str | None, as_ref: bool) ->
                 return _checked(found, dtype, function)
         if isinstance(value, (list, tuple)) and has_tensor(value):
             return pack(value, dtype, name)
-    if isinstance(value, (TensorShape, Dimension)):
-        name = name or "shape_as_tensor"
+        if isinstance(value, (TensorShape, Dimension)):
+            name = name or "shape_as_tensor"
     array, found_dtype = to_array(value, dtype)
     return new_constant(array, found_dtype, name or "Const")
 

@@ -95,8 +95,11 @@ class Graph:
             if tensor.op.graph is not self:
                 op.inputs = inputs = tuple([self._own(each, inputs) for each in inputs])
                 break
-        shapes = op_def.infer(GraphInference(op, inputs)) if output_dtypes else ()
-        op.outputs = [Tensor(op, k, dtype, plain(shapes[k])) for k, dtype in enumerate(output_dtypes)]
+        if len(output_dtypes) == 1:
+            op.outputs = [Tensor(op, 0, output_dtypes[0], plain(op_def.infer(GraphInference(op, inputs))[0]))]
+        else:
+            shapes = op_def.infer(GraphInference(op, inputs)) if output_dtypes else ()
+            op.outputs = [Tensor(op, k, dtype, plain(shapes[k])) for k, dtype in enumerate(output_dtypes)]
         if not self.local.plain:
             self._obey_blocks(op)
         with self.lock:
@@ -223,12 +226,13 @@ class Graph:
                 if mark_as_used:
                     names[key] = 1
                 return name
-            first = number
-            while f"{key}_{number}" in names:
+            numbered = f"{key}_{number}"
+            while numbered in names:
                 number += 1
+                numbered = f"{key}_{number}"
             if mark_as_used:
-                names[key] = max(first, number) + 1
-                names[f"{key}_{number}"] = 1
+                names[key] = number + 1
+                names[numbered] = 1
             return f"{name}_{number}"
 
     def full_name(self, name: str) -> str:

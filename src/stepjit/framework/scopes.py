@@ -39,12 +39,12 @@ class name_scope:  # noqa: N801 - the public name
     given and no name is.
     """
 
-    __slots__ = ("_default_name", "_entered", "_scope", "_values", "name")
+    __slots__ = ("_default_name", "_entered", "_graph", "_outer", "_values", "name")
 
     def __init__(self, name: str | None, default_name: str | None = None, values: Any = None) -> None:
-        if not isinstance(name, (str, type(None))) or not isinstance(default_name, (str, type(None))):
-            wrong = default_name if isinstance(name, (str, type(None))) else name
-            raise TypeError(f"a scope's name must be a string or None, not {wrong!r}; pass values by keyword")
+        for each in (name, default_name):
+            if each is not None and not isinstance(each, str):
+                raise TypeError(f"a scope's name must be a string or None, not {each!r}; pass values by keyword")
         self.name, self._default_name, self._values = name, default_name, values
         self._entered: Entered[Graph] | None = None
 
@@ -60,16 +60,19 @@ class name_scope:  # noqa: N801 - the public name
                 graph = found
                 self._entered = default_graphs.enter(graph)
                 self._entered.__enter__()
-        self._scope = NameScope(graph, name)
         try:
-            return self._scope.__enter__()
+            scope = graph.open_scope(name)
         except ValueError:
             if self._entered is not None:
                 self._entered.__exit__()
             raise
+        self._graph = graph
+        local = graph.local
+        self._outer, local.scope = local.scope, scope
+        return scope + "/" if scope else ""
 
     def __exit__(self, *error: Any) -> None:
-        self._scope.__exit__()
+        self._graph.local.scope = self._outer
         if self._entered is not None:
             self._entered.__exit__()
 
@@ -77,7 +80,9 @@ class name_scope:  # noqa: N801 - the public name
 def graph_of(values: Iterable[Any]) -> Graph | None:
     """The graph of the first tensor, op or such among `values`."""
     for value in values:
-        if isinstance(value, (Tensor, Operation)):
+        if isinstance(value, Tensor):
+            return value.op.graph
+        if isinstance(value, Operation):
             return value.graph
         if isinstance(value, (list, tuple)):
             found = graph_of(value)
