@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Union
 
 from stepjit_compiler.lower.builder import Builder, Value
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 
-Size = Union[int, Value]
+Size = int | Value
 """An extent, index or stride: a number, or an i64 that is known when the step runs."""
 Finish = Callable[[Builder, Value, Value, Value], None]
 
@@ -154,7 +153,7 @@ def transposed(b: Builder, rows: Sequence[Value]) -> list[Value]:
     if size == 4:
         low = [shuffle(b, rows[i], rows[i + 1], (0, 4, 2, 6)) for i in (0, 2)]
         high = [shuffle(b, rows[i], rows[i + 1], (1, 5, 3, 7)) for i in (0, 2)]
-        return [shuffle(b, *pair, half) for half in ((0, 1, 4, 5), (2, 3, 6, 7)) for pair in (low, high)]
+        return [shuffle(b, x, y, half) for half in ((0, 1, 4, 5), (2, 3, 6, 7)) for x, y in (low, high)]
     assert size == 8
     low = [shuffle(b, rows[i], rows[i + 1], (0, 8, 1, 9, 4, 12, 5, 13)) for i in (0, 2, 4, 6)]
     high = [shuffle(b, rows[i], rows[i + 1], (2, 10, 3, 11, 6, 14, 7, 15)) for i in (0, 2, 4, 6)]
@@ -163,7 +162,7 @@ def transposed(b: Builder, rows: Sequence[Value]) -> list[Value]:
         for picks in ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)):
             quarters.append([shuffle(b, group[i], group[i + 1], picks) for i in (0, 2)])
     halves = ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
-    return [shuffle(b, *pair, half) for half in halves for pair in quarters]
+    return [shuffle(b, x, y, half) for half in halves for x, y in quarters]
 
 
 # --- sums over k ---
@@ -404,30 +403,34 @@ def pack(job: Job, j: Size, columns: list[Column]) -> Value:
             b.store(vector, at(b, line, dtype, v * lanes))
         b.end_loop(loop)
         return panel
-    which: list[Size] = [plus(b, j, c) for c in range(width)]
-    if ragged:
-        last = plus(b, job.n, -1)
-        which = [smaller(b, column, last) for column in which]
+    last = plus(b, job.n, -1) if ragged else None
     done: Size = 0
     if job.transpose_b:
         done = round_down(b, job.k, lanes)
-        for start in range(0, width, lanes):
-            _pack_square(job, panel, which[start : start + lanes], start, width, done)
+        for_each(b, 0, width, lanes, lambda start: _pack_squares(job, panel, j, start, last, width, done))
     if isinstance(job.k, int) and done == job.k:
         return panel
     loop = b.begin_loop(value(b, done), value(b, job.k))
     line = at(b, panel, dtype, times(b, loop.index, width))
-    for c, column in enumerate(which):
-        place = (column, job.k, loop.index) if job.transpose_b else (loop.index, job.n, column)
-        scalar = b.load(at(b, job.bb, dtype, plus(b, times(b, place[0], place[1]), place[2])), dtype)
-        b.store(scalar, at(b, line, dtype, c))
+    inner = b.begin_loop(b.int64(0), b.int64(width))
+    column = _within(b, plus(b, j, inner.index), last)
+    place = (column, job.k, loop.index) if job.transpose_b else (loop.index, job.n, column)
+    scalar = b.load(at(b, job.bb, dtype, plus(b, times(b, place[0], place[1]), place[2])), dtype)
+    b.store(scalar, at(b, line, dtype, inner.index))
+    b.end_loop(inner)
     b.end_loop(loop)
     return panel
 
 
-def _pack_square(job: Job, panel: Value, which: Sequence[Size], start: int, width: int, stop: Size) -> None:
-    """Columns `start` ... of the panel from rows `which` of the transposed B, a square of lanes by lanes at a time."""
+def _within(b: Builder, index: Size, last: Size | None) -> Size:
+    return index if last is None else smaller(b, index, last)
+
+
+def _pack_squares(job: Job, panel: Value, j: Size, start: Size, last: Size | None, width: int, stop: Size) -> None:
+    """Columns `start` ... of the panel from rows of the transposed B, a square of lanes by lanes at a time."""
     b, dtype, lanes = job.b, job.dtype, job.plan.lanes
+    first = plus(b, j, start)
+    which = [_within(b, plus(b, first, c), last) for c in range(lanes)]
     lines = [at(b, job.bb, dtype, times(b, row, job.k)) for row in which]
     loop = b.begin_loop(b.int64(0), value(b, stop), lanes)
     rows = [b.load(at(b, line, dtype, loop.index), dtype, lanes) for line in lines]

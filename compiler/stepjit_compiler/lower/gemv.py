@@ -26,6 +26,10 @@ from stepjit_runtime import dtypes
 BLOCK = 8
 """Vectors of results that a full block of `emit_row_sums` holds in registers."""
 
+STREAMED_BYTES = 1 << 17
+"""The rows of a matrix from this size on are prefetched: the hardware does not follow reads of parts of rows."""
+AHEAD, LINE_BYTES = 8, 64
+
 
 def emit_vector(job: Job) -> None:
     """The product when m or n is 1: every operand that is a vector lies densely whatever its transposition."""
@@ -83,9 +87,16 @@ def _row_sums(job: Job, x: Value, matrix: Value, results: Size) -> None:
 
 def _row_block(job: Job, x: Value, matrix: Value, results: Size, j: Size, columns: list[Column]) -> None:
     b, dtype = job.b, job.dtype
+    streamed = (
+        isinstance(job.k, int) and isinstance(results, int) and job.k * results * dtype.itemsize >= STREAMED_BYTES
+    )
 
     def load_rows(k: Size) -> list[Value]:
         line = at(b, matrix, dtype, plus(b, times(b, k, results), j))
+        if streamed:
+            assert isinstance(results, int)
+            for offset in range(0, sum(column.lanes for column in columns) * dtype.itemsize, LINE_BYTES):
+                _prefetch(b, line, results * AHEAD * dtype.itemsize + offset)
         return [b.load(at(b, line, dtype, column.offset), dtype, column.lanes) for column in columns]
 
     def load_x(k: Size) -> list[Value]:
@@ -104,6 +115,13 @@ def _row_block(job: Job, x: Value, matrix: Value, results: Size, j: Size, column
     acc = b.load(b.offset(job.buffer, dtype, loop.index), dtype, lanes)
     job.finish(b, acc, b.int64(0), value(b, plus(b, j, loop.index)))
     b.end_loop(loop)
+
+
+def _prefetch(b: Builder, pointer: Value, distance: int) -> None:
+    # Not `inbounds`: near the end of the matrix the address lies beyond it, where a prefetch does nothing.
+    place = b.assign(f"getelementptr i8, {pointer!r}, i64 {distance}", None)
+    b.intrinsics.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    b.raw(f"call void @llvm.prefetch.p0({place!r}, i32 0, i32 3, i32 1)")
 
 
 # --- x[k] times the rows of a matrix [p, k]: dot products ---
@@ -202,11 +220,9 @@ def across(b: Builder, vectors: Sequence[Value]) -> Value:
         if len(level) > 1:
             low += [lanes + pick for pick in low]
             segments *= 2
-            pairs = [(level[i], level[i + 1]) for i in range(0, len(level), 2)]
-        else:
-            pairs = [(level[0], None)]  # type: ignore[list-item]
         high = [pick + width // 2 for pick in low]
-        level = [_fold(b, one, other, low, high) for one, other in pairs]
+        others: list[Value | None] = [*level[1::2]] or [None]
+        level = [_fold(b, one, other, low, high) for one, other in zip(level[::2], others, strict=True)]
     return level[0]
 
 

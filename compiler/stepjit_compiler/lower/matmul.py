@@ -18,8 +18,12 @@ from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 
 VECTOR_BYTES = 32
-TYPICAL_SYMBOLIC = 64
+TYPICAL_SYMBOLIC = 128
 """What a symbolic extent, mostly a batch, is taken for when code is chosen."""
+GENERATED_WORK = 300**3
+"""Multiply-adds up to which generated code was measured to be no slower than BLAS on one thread."""
+ACROSS = 192
+"""A transposed A is read a cache line per k and row tile: beyond so many k, BLAS, which packs A, is faster."""
 BLAS_SYMBOLS = {dtypes.float32: "scipy_cblas_sgemm64_", dtypes.float64: "scipy_cblas_dgemm64_"}
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
@@ -41,9 +45,9 @@ def choose(product: Product) -> str:
     if product.dtype not in BLAS_SYMBOLS:
         return "generated"
     m, n, k = (_typical(extent) for extent in (product.m, product.n, product.k))
-    if m * n * k <= 128**3:
-        return "generated"
-    return "blas"
+    if product.transpose_a and min(m, n) > 1 and k > ACROSS:
+        return "blas"
+    return "generated" if m * n * k <= GENERATED_WORK else "blas"
 
 
 def scratch_bytes(product: Product) -> Extent:
@@ -83,16 +87,16 @@ def emit_product(
     (emit_vector if m == 1 or n == 1 else emit_tiles)(job)
 
 
-def emit_blas(
-    b: Builder, product: Product, a: Value, bb: Value, c: Value, extent: Callable[[Extent], Value]
-) -> None:
+def emit_blas(b: Builder, product: Product, a: Value, bb: Value, c: Value, extent: Callable[[Extent], Value]) -> None:
     """Emit the call that writes the product of floats to c[m, n]; with k = 0 it writes zeros, as BLAS has it."""
     symbol = BLAS_SYMBOLS[product.dtype]
     real = "float" if product.dtype is dtypes.float32 else "double"
     b.externals.add(
         f"declare void @{symbol}(i32, i32, i32, i64, i64, i64, {real}, ptr, i64, ptr, i64, {real}, ptr, i64)"
     )
-    m, n, k = (extent(each) if not isinstance(each, int) else b.int64(each) for each in (product.m, product.n, product.k))
+    m, n, k = (
+        extent(each) if not isinstance(each, int) else b.int64(each) for each in (product.m, product.n, product.k)
+    )
 
     def stride(width: Value) -> str:
         return repr(b.maximum(width, b.int64(1)))  # BLAS refuses a stride of 0
