@@ -45,8 +45,9 @@ def run(name: str, *arrays: Any, **attrs: Any) -> Any:
 def failing(name: str, *arrays: Any, **attrs: Any) -> OpFailure:
     with pytest.raises((OpFailure, StepFailure)) as caught:
         run(name, *arrays, **attrs)
-    error = caught.value
-    return error.failure if isinstance(error, StepFailure) else error
+    error: Any = caught.value
+    found: OpFailure = error.failure if isinstance(error, StepFailure) else error
+    return found
 
 
 def f32(*values: Any) -> np.ndarray:

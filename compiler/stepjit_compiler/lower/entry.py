@@ -317,16 +317,18 @@ class Entry:
         arena, most = self.plan.arena_bytes, max((s for s in scratch if isinstance(s, int)), default=0)
         static = isinstance(arena, int) and all(isinstance(s, int) for s in scratch)
         if static and arena + most <= abi.STACK_BYTES:  # type: ignore[operator]
-            self.arena = self.cell(arena, "i8", 64, clear=False) if arena else None  # type: ignore[arg-type]
+            # An area may be empty, and still be pointed to.
+            room = arena or (64 if self.plan.areas else 0)
+            self.arena = self.cell(room, "i8", 64, clear=False) if room else None  # type: ignore[arg-type]
             self.scratch = self.cell(most, "i8", 64, clear=False) if most else None
             return
         start = self.extents.number((arena + 63) // 64 * 64)
-        room = self.b.int64(0)
+        extra = self.b.int64(0)
         for each in scratch:
             number = self.extents.number(each)
-            room = self.b.select(self.b.compare("gt", number, room), number, room)
+            extra = self.b.select(self.b.compare("gt", number, extra), number, extra)
         self.arena_cell = self.cell()
-        total = self.b.add(start, room)
+        total = self.b.add(start, extra)
         taken = self.b.assign(f"call ptr @sj_arena_take(ptr {self.context('arena').ref}, {total!r})", None)
         self._check_memory(taken)
         self.store_pointer(taken, self.arena_cell)
