@@ -71,7 +71,7 @@ def emit_assemble(point: Point) -> Extent:
 def _place(point: Point, part: Ref, out: Ref, offsets: tuple[Extent, ...], lanes: int) -> None:
     type_, whole = point.step.type(part), point.step.type(out)
     # A part may have fewer axes than the whole (pack): it stands at one place along the missing one.
-    extents = _matching(type_.dims, whole.dims, offsets)
+    extents = _matching(type_.dims, whole.dims, point.step.nodes[out.node].attr.get("axis"))
 
     def copy(position: tuple[Index, ...]) -> None:
         own = tuple(each for each, extent in zip(position, extents, strict=True) if extent is not None)
@@ -82,15 +82,12 @@ def _place(point: Point, part: Ref, out: Ref, offsets: tuple[Extent, ...], lanes
     nest(point, [1 if extent is None else extent for extent in extents], lanes, copy)
 
 
-def _matching(part: Sequence[Extent], whole: Sequence[Extent], offsets: Sequence[Extent]) -> list[Extent | None]:
-    """By axis of the whole: the part's extent, or None for the one axis that the part does not have."""
+def _matching(part: Sequence[Extent], whole: Sequence[Extent], axis: int | None) -> list[Extent | None]:
+    """By axis of the whole: the part's extent, or None for `axis` if the part does not have it."""
     if len(part) == len(whole):
         return list(part)
-    missing = next(k for k, (a, b) in enumerate(zip((*part, None), whole)) if a is not b and a != b or k == len(part))
-    for k in range(len(whole)):
-        rest = [*whole[:k], *whole[k + 1 :]]
-        if rest == list(part) and offsets[k] != 0:
-            missing = k
+    assert axis is not None
+    missing = axis % len(whole)
     return [*part[:missing], None, *part[missing:]]
 
 

@@ -100,20 +100,14 @@ def _matrix_set_diag(call: Call, x: np.ndarray, diagonal: np.ndarray) -> np.ndar
 def _emit_matrix_set_diag(k: Any, call: Any, output: int, index: Any) -> Any:
     length = call.inputs[1].dims[-1]
     on = compare(k, "eq", index[-2], index[-1])
-    # Rows past the end of the diagonal are off it, whatever stands there.
+    # Rows past the end of the diagonal are off it, whatever is read for them; it is only empty where the matrix is.
     place = index[-2] if length == call.inputs[0].dims[-2] else k.clamp(index[-2], length)
     return choose(k, on, k.load(1, (*index[:-2], place)), k.load(0, index))
 
 
-def _diagonal_has_elements(call: Any) -> bool:
-    length, rows = call.inputs[1].dims[-1], call.inputs[0].dims[-2]
-    return length == rows or (isinstance(length, int) and length > 0)
-
-
 define(
     "MatrixSetDiag", "input: T, diagonal: T -> output: T", "T: type",
-    infer=_matrix_set_diag_shape, reference=_matrix_set_diag,
-    lower=Indexed(_emit_matrix_set_diag, when=_diagonal_has_elements),
+    infer=_matrix_set_diag_shape, reference=_matrix_set_diag, lower=Indexed(_emit_matrix_set_diag),
 )  # fmt: skip
 
 # --- MatrixBandPart ---

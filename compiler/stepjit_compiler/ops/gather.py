@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.lowering import Check, Indexed
+from stepjit_compiler.lowering import Check, Composite, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import (
     as_dtype, at_least, brief, integer, known_ints, knows, number_input,
@@ -210,28 +210,48 @@ def _gather_nd(call: Call, params: np.ndarray, indices: np.ndarray) -> np.ndarra
     return params[index]
 
 
-def _emit_gather_nd(k: Any, call: Any, output: int, index: Any) -> Any:
-    lead = len(call.inputs[1].dims) - 1
+def _expand_gather_nd(x: Any, call: Any, params: Any, indices: Any) -> Any:
     depth = call.inputs[1].dims[-1]
-    chosen = [k.index(k.load(1, (*index[:lead], d))) for d in range(depth)]
-    return k.load(0, (*chosen, *index[lead:]))
+    columns = x.op("Unpack", indices, num=depth, axis=-1)
+    return x.op("_GatherColumns", params, *(columns if depth > 1 else (columns,)))
 
 
-def _one_bound(call: Any) -> bool:
-    """Whether all index columns share a bound, so that one check covers them."""
-    depth = call.inputs[1].dims[-1]
-    return isinstance(depth, int) and depth >= 1 and len({str(extent) for extent in call.inputs[0].dims[:depth]}) == 1
+def _depth_known(call: Any) -> bool:
+    depth = call.inputs[1].dims[-1] if call.inputs[1].dims else 0
+    return isinstance(depth, int) and depth >= 1
 
-
-_ND_MESSAGE = "indices[{at}] = [{value}] does not index into param shape: {value} is not in [0, {bound})"
 
 define(
     "GatherNd", "params: Tparams, indices: Tindices -> output: Tparams",
     "Tparams: type, Tindices: type in int16|int32|int64, bad_indices_policy: string = ''",
-    infer=_gather_nd_shape, reference=_gather_nd, symbolic=True,
-    lower=Indexed(
-        _emit_gather_nd, when=_one_bound, checks=lambda call: [Check(1, call.inputs[0].dims[0], _ND_MESSAGE)]
-    ),
+    infer=_gather_nd_shape, reference=_gather_nd, lower=Composite(_expand_gather_nd, when=_depth_known), symbolic=True,
+)  # fmt: skip
+
+# --- _GatherColumns: GatherNd with the columns of its indices apart, so that each has a bound of its own ---
+
+
+def _gather_columns_shape(x: Inference) -> list[ShapeLike]:
+    params, columns = x.shape(0), x.shape(1)
+    return [None if params is None or columns is None else (*columns, *params[x.count() - 1 :])]
+
+
+def _emit_gather_columns(k: Any, call: Any, output: int, index: Any) -> Any:
+    lead = len(call.inputs[1].dims)
+    chosen = [k.index(k.load(i, index[:lead])) for i in range(1, call.count)]
+    return k.load(0, (*chosen, *index[lead:]))
+
+
+def _column_checks(call: Any) -> list[Check]:
+    message = "indices[{at}] = [.., {value}, ..] does not index into param shape: {value} is not in [0, {bound})"
+    return [Check(i, call.inputs[0].dims[i - 1], message) for i in range(1, call.count)]
+
+
+define(
+    "_GatherColumns", "params: Tparams, columns: N*Tindices -> output: Tparams",
+    "N: int, Tparams: type, Tindices: type in int16|int32|int64",
+    infer=_gather_columns_shape,
+    reference=lambda call, params, *columns: _gather_nd(call, params, np.stack(columns, -1)),
+    lower=Indexed(_emit_gather_columns, checks=_column_checks),
 )  # fmt: skip
 
 # --- OneHot ---

@@ -78,7 +78,7 @@ define(
 def _emit_pad(k: Any, call: Any, output: int, index: Any) -> Any:
     shape, conditions, places = call.inputs[0].dims, [], []
     for axis, (at, before) in enumerate(zip(index, _before(call), strict=True)):
-        if before == 0 and shape[axis] == call.types[0].dims[axis]:
+        if before == 0 and shape[axis] == call.types[0].dims[axis]:  # not padded
             places.append(at)
             continue
         conditions += [compare(k, "ge", at, before), compare(k, "lt", at, shape[axis] + before)]
@@ -87,8 +87,12 @@ def _emit_pad(k: Any, call: Any, output: int, index: Any) -> Any:
 
 
 def _may_be_read(call: Any) -> bool:
-    """An input without elements has no place to clamp to."""
-    return knows(1)(call) and all(isinstance(extent, int) and extent > 0 for extent in call.inputs[0].dims)
+    """A padded axis without elements has no place to clamp to."""
+    widths = known_ints(call, 1)
+    if widths is None:
+        return False
+    padded = [extent for extent, *each in zip(call.inputs[0].dims, widths[::2], widths[1::2], strict=True) if any(each)]
+    return all(isinstance(extent, int) and extent > 0 for extent in padded)
 
 
 define(
@@ -148,7 +152,7 @@ def _emit_mirror_pad(k: Any, call: Any, output: int, index: Any) -> Any:
         if extent != call.types[0].dims[axis]:
             place = at - before
             folded = k.index(k.b.maximum(*k.same_lanes(k.value(place), k.value(low - place))))
-            mirrored = k.value(extent * 2 + high - folded)
+            mirrored = k.value(-folded + (extent * 2 + high))
             at = k.index(k.b.minimum(*k.same_lanes(k.value(folded), mirrored)))
         places.append(at)
     return k.load(0, tuple(places))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Composite, Scatter
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import at_least, brief, filled, integers, safe_shape, shape_input
@@ -83,9 +82,8 @@ def scattered(
 
 
 def _rows(call: Any) -> bool:
-    """Whole rows, named by one number each."""
-    indices, data, updates = call.inputs[1].dims, call.inputs[0].dims, call.inputs[2].dims
-    return bool(indices) and indices[-1] == 1 and updates == (*indices[:-1], *data[1:]) and data[0] != 0
+    """Whole rows, named by one number each; that the updates fit, the shape rule has seen to."""
+    return bool(call.inputs[1].dims) and call.inputs[1].dims[-1] == 1
 
 
 _MESSAGE = "indices[{at}] = [{value}] does not index into shape [{bound}"
@@ -149,10 +147,8 @@ def _native_rows(call: Any) -> bool:
     indices, shape = call.inputs[0].dims, call.known(2)
     if shape is None or not indices or indices[-1] != 1 or not call.types[0].dims:
         return False
-    extents: tuple[Extent, ...] = call.types[0].dims
-    fits = call.inputs[1].dims == (*indices[:-1], *extents[1:])
     # Indices of 16 bits have no tensor_scatter counterpart.
-    return fits and call.inputs[0].dtype.itemsize > 2 and call.dtypes[0].kind in "fiu"
+    return call.inputs[0].dtype.itemsize > 2 and call.dtypes[0].kind in "fiu"
 
 
 define(
