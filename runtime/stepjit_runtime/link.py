@@ -29,26 +29,45 @@ LIBC_SYMBOLS = ("aligned_alloc", "calloc", "free", "malloc", "memcmp", "memcpy",
 IMPLIED = ("memcpy", "memmove", "memset", "fmod", "fmodf")
 """Calls that LLVM itself writes, though no module names them."""
 
-_LOCK = threading.Lock()
+LINKS_PER_ENGINE = 32
+
+_LOCK = threading.RLock()
 _numbers = itertools.count()
+_engine: _Engine | None = None
 
 
 class LinkError(Exception):
     """Object code can't be linked here: it is damaged, or needs a name that this process doesn't have."""
 
 
+class _Engine:
+    """One of LLVM's JITs: each link leaves some 9 kB behind in it, so a new one takes over after LINKS_PER_ENGINE."""
+
+    def __init__(self) -> None:
+        import llvmlite.binding as llvm
+
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine(reloc="pic")
+        self.jit = llvm.create_lljit_compiler(machine, use_jit_link=True, suppress_errors=True)
+        self.links = 0
+
+
 class Linked:
     """Code in memory, freed with the last reference to this object: addresses of `step` and `run`."""
 
-    __slots__ = ("__weakref__", "_tracker", "run", "size", "step")
+    __slots__ = ("__weakref__", "_engine", "_tracker", "run", "size", "step")
 
-    def __init__(self, tracker: Any, size: int) -> None:
-        self._tracker = tracker
+    def __init__(self, tracker: Any, engine: _Engine, size: int) -> None:
+        self._tracker, self._engine = tracker, engine
         self.step: int = tracker["step"]
         """Address of the vectorcall function."""
         self.run: int = tracker["run"]
         """Address of the same with the context as fifth argument, for variants to hand on to."""
         self.size = size
+
+    def __del__(self) -> None:
+        self._tracker = None  # before its engine
 
 
 def link(object_code: bytes, imports: Sequence[str]) -> Linked:
@@ -63,10 +82,18 @@ def link(object_code: bytes, imports: Sequence[str]) -> Linked:
         for name, where in addresses.items():
             library.import_symbol(name, where)
         try:
-            tracker = library.link(_jit(), f"step{next(_numbers)}")
+            tracker, engine = _add(library)
         except RuntimeError as error:
             raise LinkError(str(error).strip()) from None
-    return Linked(tracker, len(object_code))
+    return Linked(tracker, engine, len(object_code))
+
+
+def _add(library: Any) -> tuple[Any, _Engine]:
+    global _engine
+    if _engine is None or _engine.links >= LINKS_PER_ENGINE:
+        _engine = _Engine()
+    _engine.links += 1
+    return library.link(_engine.jit, f"code{next(_numbers)}"), _engine
 
 
 def address(name: str) -> int:
@@ -90,16 +117,6 @@ def provide(addresses: Mapping[str, int]) -> None:
 def _is_object(code: bytes) -> bool:
     # LLVM ends the process on some garbage; the header tells garbage from code.
     return len(code) > 64 and (code[:4] == b"\x7fELF" or code[:4] == b"\xcf\xfa\xed\xfe" or code[:2] == b"\x64\x86")
-
-
-@lru_cache(maxsize=1)
-def _jit() -> Any:
-    import llvmlite.binding as llvm
-
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(reloc="pic")
-    return llvm.create_lljit_compiler(machine, use_jit_link=False, suppress_errors=True)
 
 
 @lru_cache(maxsize=1)
@@ -138,14 +155,14 @@ def _support(name: str) -> int | None:
     if not name.startswith("sj_"):
         return None
     with _LOCK:
-        tracker = _support_code()
-    return tracker[name] if name in support.exports() else None
+        return _support_code()[0].get(name)
 
 
 @lru_cache(maxsize=1)
-def _support_code() -> Any:
+def _support_code() -> tuple[dict[str, int], Any, _Engine]:
     import llvmlite.binding as llvm
 
+    engine = _Engine()  # of its own: it stays to the end
     module = llvm.parse_assembly(support.text())
     # Cold code for the most part: quick to make counts for more.
     target = llvm.Target.from_default_triple().create_target_machine(opt=0, reloc="pic")
@@ -156,7 +173,8 @@ def _support_code() -> Any:
         library.import_symbol(name, address(name))
     for name in support.exports():
         library.export_symbol(name)
-    return library.link(_jit(), "support")
+    tracker = library.link(engine.jit, "support")
+    return {name: tracker[name] for name in support.exports()}, tracker, engine
 
 
 def _library(name: str) -> int | None:
