@@ -20,11 +20,11 @@ Grads = Sequence[Any]
 
 def _operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     """Both as tensors of one dtype, which comes from whichever is a tensor already."""
+    # Where a value does not fit that dtype it keeps its own, and the op says which two don't match.
     if not isinstance(x, Tensor) and isinstance(y, Tensor):
-        y_tensor = y
-        return convert_to_tensor(x, dtype=y.dtype.base_dtype, name="x"), y_tensor
+        return convert_to_tensor(x, dtype_hint=y.dtype.base_dtype, name="x"), y
     first = convert_to_tensor(x, name="x")
-    return first, convert_to_tensor(y, dtype=first.dtype.base_dtype, name="y")
+    return first, convert_to_tensor(y, dtype_hint=first.dtype.base_dtype, name="y")
 
 
 def _conj(x: Tensor) -> Tensor:
