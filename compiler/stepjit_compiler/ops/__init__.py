@@ -25,9 +25,11 @@ from stepjit_compiler.ops import nn as nn
 from stepjit_compiler.ops import softmax as softmax
 from stepjit_compiler.ops import state as state
 from stepjit_compiler.ops import state_rows as state_rows
+from stepjit_compiler.ops import step as step
 from stepjit_compiler.ops import training as training
 from stepjit_compiler.ops import special as special
 from stepjit_compiler.ops import scatter as scatter
 from stepjit_compiler.ops import segments as segments
 from stepjit_compiler.ops import unique as unique
 from stepjit_compiler.ops import random as random
+from stepjit_compiler.ops import bands as bands
