@@ -1,0 +1,1 @@
+"""One module per peer: how it builds a workload and in which ways it runs it."""

@@ -1,0 +1,22 @@
+"""The workloads, in the order in which they run."""
+
+from __future__ import annotations
+
+from benchmarks.workloads import calls, elementwise, filtering, graphs, layers, networks, shapes, training
+from benchmarks.workloads.base import Workload
+
+WORKLOADS: tuple[Workload, ...] = (
+    *calls.WORKLOADS,
+    *filtering.WORKLOADS,
+    *elementwise.WORKLOADS,
+    *layers.WORKLOADS,
+    *networks.WORKLOADS,
+    *training.WORKLOADS,
+    *shapes.WORKLOADS,
+    *graphs.WORKLOADS,
+)
+
+
+def by_name(name: str) -> Workload:
+    """The workload of that name."""
+    return next(each for each in WORKLOADS if each.name == name)
