@@ -13,41 +13,32 @@ from stepjit_compiler.ir import Ref, Step
 class Facts:
     """What fusion and memory planning ask about a step."""
 
-    level: tuple[int, ...]
-    """By node: the length of the longest way to it from a node without inputs."""
-    ancestors: tuple[int, ...]
-    """By node: a bit set of the nodes that it depends on, directly or not."""
-    readers: tuple[tuple[int, ...], ...]
-    """By node: the nodes that use a value of it, ascending."""
+    order: tuple[int, ...]
+    """The nodes in the order in which they are fused: what only variables wait for comes last, so that every check of
+    the step that can come before the first write does, and a variable is written after all that read it."""
     wanted: frozenset[Ref]
     """Values that leave the step: fetched, or written to a slot."""
-    slot_reads: dict[int, int]
-    """By slot: its `_Read` node."""
-    dominator: tuple[int, ...]
-    """By node: the nearest node that every way from it to a root passes (-1: none)."""
-
-    def depends(self, node: int, other: int) -> bool:
-        """Whether `node` needs `other` to have run."""
-        return bool(self.ancestors[node] >> other & 1)
+    updates: frozenset[int]
+    """Nodes that only serve to write variables."""
 
 
 def analyse(step: Step) -> Facts:
-    """Facts of a step; ValueError when its nodes are no acyclic graph in the order given."""
+    """Facts of a step; networkx.NetworkXUnfeasible when its nodes form a cycle."""
     graph = _graph(step)
-    level = [0] * len(step.nodes)
-    ancestors = [0] * len(step.nodes)
-    for generation, nodes in enumerate(nx.topological_generations(graph)):
-        for node in nodes:
-            level[node] = generation
-            for before in graph.pred[node]:
-                if before >= node:
-                    raise ValueError(f"node {node} comes before its input {before}")
-                ancestors[node] |= ancestors[before] | 1 << before
+    updates = frozenset(set(graph) - _before(graph, {ref.node for ref in step.fetches} | set(step.targets)))
+    order = nx.lexicographical_topological_sort(graph, key=lambda node: (node in updates, node))
     wanted = frozenset((*step.fetches, *(ref for _, ref in step.writes)))
-    reads = {node.attr["slot"]: i for i, node in enumerate(step.nodes) if node.op == "_Read"}
-    return Facts(
-        tuple(level), tuple(ancestors), step.consumers, wanted, reads, _dominators(graph, step)
-    )  # fmt: skip
+    return Facts(tuple(order), wanted, updates)
+
+
+def _before(graph: nx.DiGraph, nodes: set[int]) -> set[int]:
+    """The nodes and all that they depend on."""
+    sink = -1
+    graph.add_node(sink)
+    graph.add_edges_from((node, sink) for node in nodes)
+    found: set[int] = nx.ancestors(graph, sink)
+    graph.remove_node(sink)
+    return found
 
 
 def _graph(step: Step) -> nx.DiGraph:
@@ -57,12 +48,3 @@ def _graph(step: Step) -> nx.DiGraph:
         graph.add_edges_from((ref.node, i) for ref in node.inputs)
         graph.add_edges_from((j, i) for j in node.after)
     return graph
-
-
-def _dominators(graph: nx.DiGraph, step: Step) -> tuple[int, ...]:
-    """Immediate dominators from the roots' side: what all uses of a node come together in."""
-    sink = len(step.nodes)
-    backwards = graph.reverse(copy=True)
-    backwards.add_edges_from((sink, root) for root in step.roots())
-    found = nx.immediate_dominators(backwards, sink)
-    return tuple(-1 if found.get(i, sink) == sink else found[i] for i in range(sink))

@@ -53,7 +53,7 @@ class Group:
 def fuse(step: Step, facts: Facts) -> tuple[Kernel, ...]:
     """The step's kernels in the order that they run."""
     fusion = _Fusion(step, facts)
-    for i in range(len(step.nodes)):
+    for i in facts.order:
         fusion.place(i)
     return fusion.kernels()
 

@@ -55,7 +55,7 @@ def _flat(value: Any) -> Iterable[Any]:
 
 def check_feedable(graph: Graph, tensor: Tensor) -> None:
     if not graph.is_feedable(tensor):
-        raise ValueError(f"Tensor {tensor} may not be fed.")
+        raise ValueError(f"Tensor {tensor.name} may not be fed.")
 
 
 _PLAIN = frozenset((np.ndarray, list, int, float, bool, np.float32, np.float64, np.int64, np.int32))
