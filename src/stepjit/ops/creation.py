@@ -201,12 +201,20 @@ def _diag_part_grad(op: Operation, grad: Tensor) -> Tensor:
     return apply_op("Diag", diagonal=grad)
 
 
+def _is_main(k: Any, padding_value: Any) -> bool:
+    """Whether the main diagonal alone is meant, with zeros elsewhere: what the first version of these ops does."""
+    plain = not isinstance(k, Tensor) and not isinstance(padding_value, Tensor)
+    return plain and np.ndim(k) == 0 and int(k) == 0 and not padding_value
+
+
 def matrix_diag(
     diagonal: Any, name: str | None = "diag", k: Any = 0, num_rows: Any = -1, num_cols: Any = -1,
     padding_value: Any = 0, align: str = "RIGHT_LEFT",
 ) -> Tensor:  # fmt: skip
     """Matrices with the last dimension of `diagonal` on their diagonals (or the bands `k`), padded elsewhere."""
     x = convert_to_tensor(diagonal, name="diagonal")
+    if _is_main(k, padding_value) and (num_rows, num_cols) == (-1, -1):
+        return apply_op("MatrixDiag", diagonal=x, name=name)
     padding = False if x.dtype.base_dtype.is_bool and padding_value == 0 else padding_value
     return apply_op(
         "MatrixDiagV3", diagonal=x, k=k, num_rows=num_rows, num_cols=num_cols, padding_value=padding, align=align, name=name
@@ -228,6 +236,8 @@ def matrix_diag_part(
 ) -> Tensor:  # fmt: skip
     """The diagonals (or the bands `k`) of the matrices in the last two dimensions."""
     x = convert_to_tensor(input, name="input")
+    if _is_main(k, padding_value):
+        return apply_op("MatrixDiagPart", input=x, name=name)
     padding = False if x.dtype.base_dtype.is_bool and padding_value == 0 else padding_value
     return apply_op("MatrixDiagPartV3", input=x, k=k, padding_value=padding, align=align, name=name)
 
@@ -249,6 +259,8 @@ def matrix_set_diag(
     input: Any, diagonal: Any, name: str | None = "set_diag", k: Any = 0, align: str = "RIGHT_LEFT"
 ) -> Tensor:  # fmt: skip
     """The matrices of `input` with their diagonals (or the bands `k`) replaced."""
+    if _is_main(k, 0):
+        return apply_op("MatrixSetDiag", input=input, diagonal=diagonal, name=name)
     return apply_op("MatrixSetDiagV3", input=input, diagonal=diagonal, k=k, align=align, name=name)
 
 

@@ -81,7 +81,7 @@ def _diagonal(tensor: Tensor, term: str) -> tuple[Tensor, str]:
         places = [k for k, each in enumerate(letters) if each == letter][:2]
         rest = [k for k in range(len(letters)) if k not in places]
         tensor = transpose(tensor, rest + places)
-        tensor = apply_op("MatrixDiagPartV3", input=tensor, k=0, padding_value=constant(0, dtype=tensor.dtype.base_dtype))
+        tensor = apply_op("MatrixDiagPart", input=tensor)
         letters = "".join(letters[k] for k in rest) + letter
     return tensor, letters
 

@@ -14,6 +14,9 @@ from stepjit.framework.registry import RegisterGradient
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.broadcasting import static_shape
+from stepjit.ops.creation import matrix_diag_part
+from stepjit.ops.elementwise import abs as magnitude
+from stepjit.ops.reductions import either, reduce_max, reduce_sum
 
 
 def _conj(x: Tensor) -> Tensor:
@@ -172,3 +175,61 @@ def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:
         parts = [constant(each, dtype="int32", shape=[len(each)]) if isinstance(each, list) else each for each in (a_free, b_free)]
         shape = apply_op("ConcatV2", values=parts, axis=constant(0, name="concat/axis"), name="concat")
         return apply_op("Reshape", tensor=product, shape=shape, name=scope)
+
+
+# --- norms and traces ---
+
+
+def norm(
+    tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool | None = None, name: str | None = None,
+    keep_dims: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """The norm of vectors along one axis (or of all elements), or of matrices along two.
+
+    ord: "euclidean", 1, 2, inf, or for vectors any positive number, for matrices "fro". ValueError for another.
+    """
+    keep = bool(either("keepdims", keepdims, "keep_dims", keep_dims))
+    is_matrix = isinstance(axis, (list, tuple)) and len(axis) == 2
+    allowed = ("fro", "euclidean", 1, 2, np.inf) if is_matrix else ("euclidean", 1, 2, np.inf)
+    if ord not in allowed and (is_matrix or isinstance(ord, str) or not ord > 0):
+        raise ValueError(f"'ord' must be one of {allowed} or a positive number for vectors, got {ord}")
+    with name_scope(name, "norm", [tensor]) as scope:
+        x = convert_to_tensor(tensor)
+        if ord in ("fro", "euclidean") or ord == 2 and not is_matrix:
+            squares = reduce_sum(apply_op("Mul", x=x, y=_conj(x), name="mul"), axis, keepdims=True)
+            if x.dtype.base_dtype.kind == "c":
+                squares = apply_op("Cast", x=squares, DstT=x.dtype.base_dtype)
+            result = apply_op("Sqrt", x=squares)
+        elif ord == 2:
+            raise ValueError("the 2-norm of matrices, their largest singular value, is not computed by norm")
+        else:
+            result = _absolute_norm(x, ord, axis, is_matrix)
+        return result if keep else apply_op("Squeeze", input=result, squeeze_dims=_plain_axes(axis), name=scope)
+
+
+def _plain_axes(axis: Any) -> list[int]:
+    if axis is None:
+        return []
+    return [int(each) for each in axis] if isinstance(axis, (list, tuple)) else [int(axis)]
+
+
+def _absolute_norm(x: Tensor, ord: Any, axis: Any, is_matrix: bool) -> Tensor:
+    size = magnitude(x)
+    if is_matrix:
+        # 1: the largest column sum; inf: the largest row sum.
+        rank = len(x.dims or ())
+        rows, columns = (int(each) % rank for each in axis)
+        summed, rest = (rows, columns) if ord == 1 else (columns, rows)
+        return reduce_max(reduce_sum(size, summed, keepdims=True), rest, keepdims=True)
+    if ord == 1:
+        return reduce_sum(size, axis, keepdims=True)
+    if ord == np.inf:
+        return reduce_max(size, axis, keepdims=True)
+    total = reduce_sum(apply_op("Pow", x=size, y=float(ord)), axis, keepdims=True)
+    return apply_op("Pow", x=total, y=1.0 / ord)
+
+
+def trace(x: Any, name: str | None = None) -> Tensor:
+    """The sums of the diagonals of the matrices in the last two dimensions."""
+    with name_scope(name, "Trace", [x]) as scope:
+        return reduce_sum(matrix_diag_part(convert_to_tensor(x, name="x")), [-1], name=scope)

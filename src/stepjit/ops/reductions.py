@@ -167,9 +167,15 @@ def _mean_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
     if axes is not None and x.dims is not None and all(x.dims[axis] is not None for axis in axes):
         count = constant(max(int(np.prod([x.dims[axis] for axis in axes], dtype=np.int64)), 1), dtype=dtype)
     else:
-        sizes = apply_op("Shape", input=x), apply_op("Shape", input=op.outputs[0])
-        whole, part = (apply_op("Prod", input=each, reduction_indices=[0]) for each in sizes)
-        quotient = apply_op("FloorDiv", x=whole, y=apply_op("Maximum", x=part, y=1), name="floordiv")
+        sizes = apply_op("Shape", input=x)
+        if axes is not None:
+            if len(axes) < len(x.dims or ()):
+                sizes = apply_op("GatherV2", params=sizes, indices=constant(axes, dtype="int32", shape=[len(axes)]), axis=0)
+            quotient = apply_op("Prod", input=sizes, reduction_indices=[0])
+        else:
+            whole = apply_op("Prod", input=sizes, reduction_indices=[0])
+            part = apply_op("Prod", input=apply_op("Shape", input=op.outputs[0]), reduction_indices=[0])
+            quotient = apply_op("FloorDiv", x=whole, y=apply_op("Maximum", x=part, y=1), name="floordiv")
         count = apply_op("Cast", x=quotient, DstT=dtype)
     return [apply_op("RealDiv", x=spread, y=count, name="truediv"), None]
 

@@ -18,3 +18,4 @@ from stepjit.ops.normalization import (
     batch_normalization, dropout, embedding_lookup, l2_normalize, moments, normalize_moments, sufficient_statistics,
     weighted_moments, zero_fraction,
 )  # fmt: skip
+from stepjit.ops.segments import in_top_k, top_k

@@ -42,7 +42,7 @@ from stepjit.ops.layout import (
     batch_to_space, batch_to_space_nd, depth_to_space, pad, reverse, reverse_sequence, reverse_v2, roll,
     space_to_batch, space_to_batch_nd, space_to_depth, tile,
 )  # fmt: skip
-from stepjit.ops.linear import matmul, tensordot
+from stepjit.ops.linear import matmul, norm, tensordot, trace
 from stepjit.ops.math import (
     accumulate_n, add, add_n, atan2, div, div_no_nan, divide, floor_div, floordiv, floormod, maximum, minimum, mod,
     multiply, pow, scalar_mul, squared_difference, subtract, truediv, truncatediv, truncatemod,
@@ -54,6 +54,12 @@ from stepjit.ops.random import (
 from stepjit.ops.reductions import (
     argmax, argmin, count_nonzero, cumprod, cumsum, reduce_all, reduce_any, reduce_logsumexp, reduce_max,
     reduce_mean, reduce_min, reduce_prod, reduce_sum,
+)  # fmt: skip
+from stepjit.ops.segments import (
+    argsort, dynamic_partition, dynamic_stitch, segment_max, segment_mean, segment_min, segment_prod, segment_sum,
+    setdiff1d, sort, sparse_segment_mean, sparse_segment_sum, unique, unique_with_counts, unsorted_segment_max,
+    unsorted_segment_mean, unsorted_segment_min, unsorted_segment_prod, unsorted_segment_sqrt_n,
+    unsorted_segment_sum,
 )  # fmt: skip
 from stepjit.ops.state import (
     assign, assign_add, assign_sub, count_up_to, scatter_add, scatter_div, scatter_max, scatter_min, scatter_mul,

@@ -11,3 +11,8 @@ from stepjit.train.global_step import (
 from stepjit.train.gradient_descent import GradientDescentOptimizer
 from stepjit.train.momentum import MomentumOptimizer
 from stepjit.train.optimizer import Optimizer
+from stepjit.train.adaptive import AdadeltaOptimizer, AdagradOptimizer, FtrlOptimizer, RMSPropOptimizer
+from stepjit.train.decay import (
+    cosine_decay, exponential_decay, inverse_time_decay, natural_exp_decay, piecewise_constant,
+    piecewise_constant_decay, polynomial_decay,
+)  # fmt: skip

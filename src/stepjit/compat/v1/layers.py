@@ -1,0 +1,7 @@
+"""tf.layers."""
+
+# ruff: noqa: F401, I001
+
+from __future__ import annotations
+
+from stepjit.layers import dense, dropout, flatten
