@@ -161,14 +161,17 @@ class Inference:
             # The known side decides, unless it is the one that may be stretched.
             return a if b is None else b
         texts = " vs. ".join(show(shape) for shape in shapes)
-        return self.equal(a, b, f"Incompatible shapes: {texts} (Dimensions must be equal, but are {a} and {b})")
+        pair = f"{_text(a)} and {_text(b)}"
+        return self.equal(a, b, f"Incompatible shapes: {texts} (Dimensions must be equal, but are {pair})")
 
 
 def show(shape: ShapeLike) -> str:
-    """A shape in TF's form: `[2,?]`, or `<unknown>`."""
-    if shape is None:
-        return "<unknown>"
-    return "[" + ",".join("?" if extent is None or isinstance(extent, Dim) else str(extent) for extent in shape) + "]"
+    """A shape in TF's form: `[2,?]`, or `<unknown>`; symbolic extents in braces, to be filled in when the step runs."""
+    return "<unknown>" if shape is None else "[" + ",".join(map(_text, shape)) + "]"
+
+
+def _text(extent: Extent | None) -> str:
+    return "?" if extent is None else f"{{{extent}}}" if isinstance(extent, Dim) else str(extent)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Plan:
     late: tuple[Extent, ...]
     """Byte sizes, over symbols born in mid-step, of areas numbered from len(areas) on: allocated as they come up."""
     outputs: tuple[Ref, ...]
-    """Distinct fetched values in order; number k is returned as result k."""
+    """The fetched values in order; number k is returned as result k, an array of its own."""
     constants: tuple[Ref, ...]
     """Const nodes whose data stands beside the code."""
     copies: tuple[tuple[Ref, Buffer], ...]

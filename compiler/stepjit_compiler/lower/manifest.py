@@ -24,11 +24,10 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str) -> Manifes
     for code in kernels:
         cost = cost + code.cost
     counts = Counter(kernel.kind for kernel in plan.kernels)
-    number = {ref: k for k, ref in enumerate(plan.outputs)}
     return Manifest(
         feeds=tuple(_type(type_) for type_ in step.feeds),
         results=tuple(_type(step.type(ref)) for ref in plan.outputs),
-        fetches=tuple(number[ref] for ref in step.fetches),
+        fetches=tuple(range(len(plan.outputs))),
         slots=tuple(
             SlotText(slot.kind, slot.type.dtype.name, _dims(slot.type), slot.origin, k in reads, k in writes)
             for k, slot in enumerate(step.slots)

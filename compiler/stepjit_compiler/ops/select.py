@@ -25,7 +25,7 @@ def _select_shape(x: Inference) -> list[ShapeLike]:
     if condition is None or not condition or shape is None:
         return [shape]
     if len(condition) == 1 and shape:
-        text = (f"Number of batches of 'then' must match size of 'cond', but saw: {shape[0]} vs. {condition[0]} "
+        text = (f"Number of batches of 'then' must match size of 'cond' (or be the same size and shape), but saw: {shape[0]} vs. {condition[0]} "
                 "(Dimensions must be equal)")  # fmt: skip
         return [(x.equal(shape[0], condition[0], text), *shape[1:])]
     return [_merge(x, condition, shape, "'cond' and 'then'")]
@@ -36,7 +36,7 @@ def _select(call: Call, condition: np.ndarray, yes: np.ndarray, no: np.ndarray) 
         call.fail(f"'then' and 'else' must have the same size.  but received: {show(yes.shape)} vs. {show(no.shape)}")
     if condition.ndim == 1 and yes.ndim > 1:
         if condition.shape[0] != yes.shape[0]:
-            call.fail("Number of batches of 'then' must match size of 'cond', but saw: "
+            call.fail("Number of batches of 'then' must match size of 'cond' (or be the same size and shape), but saw: "
                       f"{yes.shape[0]} vs. {condition.shape[0]}")  # fmt: skip
         condition = condition.reshape(-1, *[1] * (yes.ndim - 1))
     elif condition.ndim and condition.shape != yes.shape:

@@ -53,7 +53,7 @@ class _Memory:
             for ref in kernel.inputs:
                 self.read_by.setdefault(self.root(ref), []).append(k)
         self._sources()
-        outputs = tuple(dict.fromkeys(self.step.fetches))
+        outputs = self.step.fetches
         self._slots(outputs)
         self._results(outputs)
         areas, total, late = self._arena()
@@ -134,7 +134,8 @@ class _Memory:
         for k, ref in enumerate(outputs):
             root = self.root(ref)
             if root in self.buffers or root not in self.made_by:
-                if root not in self.buffers or self.buffers[root].kind != "host" or root != ref:
+                whole = root in self.buffers and self.buffers[root].kind == "host" and root == ref
+                if not whole or ref in outputs[:k]:
                     copies.append((ref, Buffer("output", k)))
             else:
                 self.buffers[root] = Buffer("output", k)

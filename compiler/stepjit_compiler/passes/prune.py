@@ -69,9 +69,10 @@ class StepError(Exception):
 
 @dataclass(frozen=True)
 class _Handle:
-    """Stands for a variable where an op wants the variable itself."""
+    """Stands for a variable where an op wants the variable itself; `value` is what to read, where a write gave it."""
 
     slot: int
+    value: Ref | None = None
 
 
 VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
@@ -203,13 +204,16 @@ class _Translation:
         for slot, value in zip(slots, new, strict=True):
             self._write(op, slot, value)
         if op.outputs:
-            self._set(op, [update.result(self.builder, call, *refs) if update.result else new[0]])
+            result = update.result(self.builder, call, *refs) if update.result else new[0]
+            refers = not update.result and op.outputs[0].dtype._is_ref_dtype
+            self._set(op, [_Handle(slots[0], result) if refers else result])
 
     def _old_value(self, tensor: Any, op: Any, is_slot: bool) -> Ref | None:
         # A plain assignment does not read what it replaces, so the variable need not hold anything.
         if is_slot and op.type in ("Assign", "AssignVariableOp"):
             return None
-        return self._value(tensor)
+        handle = self.values[tensor]
+        return self._held(handle.slot) if is_slot and isinstance(handle, _Handle) else self._value(tensor)
 
     def _write(self, op: Any, slot: int, value: Ref) -> None:
         have, new = self.builder.slots[slot].type, self.builder.type(value)
@@ -251,13 +255,16 @@ class _Translation:
         value = self.values[tensor]
         if not isinstance(value, _Handle):
             return value
-        slot = value.slot
+        return self._held(value.slot) if value.value is None else value.value
+
+    def _held(self, slot: int) -> Ref:
+        """What a variable holds now."""
         if slot in self.current:
             return self.current[slot]
+        origin = self.builder.slots[slot].origin
         if self.builder.slots[slot].type.dims == (-1,):
-            name = self.ops[self.builder.slots[slot].origin].name
-            raise OpFailure(f"Attempting to use uninitialized value {name}", FAILED_PRECONDITION)
-        return self.builder.read(slot, self.builder.slots[slot].origin)
+            raise OpFailure(f"Attempting to use uninitialized value {self.ops[origin].name}", FAILED_PRECONDITION)
+        return self.builder.read(slot, origin)
 
     def _is_initialized(self, number: int, op: Any) -> Ref:
         slot = self._slot_of(op)

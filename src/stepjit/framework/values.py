@@ -203,9 +203,9 @@ def unconvertible(value: Any) -> TypeError:
 def filled(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The elements in `shape`, the last one repeated to fill it; ValueError when there are too many."""
     count = math.prod(shape)
-    if array.size > count:
+    if array.size > max(count, 1):
         raise ValueError(f"Too many elements provided. Takes at most {count}, but got {array.size}.")
-    if array.size == 0:
+    if array.size == 0 or count == 0:
         return np.zeros(shape, array.dtype) if array.dtype != object else np.full(shape, b"", object)
     result = np.full(shape, array.flat[-1], array.dtype)
     result.reshape(-1)[: array.size] = array.ravel()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from stepjit.explain import Explanation, ProgramReport
-from stepjit.session.failures import op_error
+from stepjit.session.failures import extents_of, filled_in, op_error
 from stepjit.session.feeds import convert_feed
 from stepjit.session.host import host_function
 from stepjit_compiler import dims
@@ -52,10 +52,11 @@ class Variant:
         text = failure.message.format(at=at, value=value, bound=bound)
         raise op_error(self._op(failure.origin), OpFailure(text, failure.code))
 
-    def fail_check(self, number: int) -> NoReturn:
+    def fail_check(self, number: int, arrays: Sequence[np.ndarray]) -> NoReturn:
         """A check of extents failed."""
         check = self.executable.manifest.checks[number]
-        raise op_error(self._op(check.origin), OpFailure(check.message))
+        text = filled_in(check.message, extents_of([array.shape for array in arrays]))
+        raise op_error(self._op(check.origin), OpFailure(text))
 
     def fail_uninitialised(self, number: int) -> NoReturn:
         op = self._op(self.executable.manifest.slots[number].origin)
@@ -111,7 +112,7 @@ class SessionStep:
                 return found
             try:
                 with _COMPILING:
-                    found = self.variants[signature] = self._compile(signature)
+                    found = self.variants[signature] = self._compile(signature, shapes)
                 self.session._count_variant(self)
                 return found
             except NeedsStaticError as error:
@@ -126,7 +127,7 @@ class SessionStep:
                 return True
         return False
 
-    def _compile(self, signature: Signature) -> Variant:
+    def _compile(self, signature: Signature, shapes: Sequence[tuple[int, ...]]) -> Variant:
         from stepjit_compiler.compile import compile_step
 
         types = tuple(
@@ -140,13 +141,18 @@ class SessionStep:
         try:
             pruned = prune(request)
         except StepError as error:
-            raise op_error(error.op, error.failure) from None
+            raise op_error(error.op, self._told(error.failure, shapes)) from None
         try:
             compiled = compile_step(pruned.step)
         except StepFailure as error:
-            raise op_error(pruned.ops[error.origin] if error.origin >= 0 else None, error.failure) from None
+            op = pruned.ops[error.origin] if error.origin >= 0 else None
+            raise op_error(op, self._told(error.failure, shapes)) from None
         self.session._count_compile(compiled)
         return self._bind(pruned, compiled)
+
+    @staticmethod
+    def _told(failure: OpFailure, shapes: Sequence[tuple[int, ...]]) -> OpFailure:
+        return OpFailure(filled_in(failure.message, extents_of(shapes)), failure.code)
 
     def _bind(self, pruned: Pruned, compiled: Any) -> Variant:
         resources, manifest = self.session._resources, compiled.program.manifest
@@ -225,15 +231,15 @@ class Binding:
             result = reenter(self.callable, arrays)
             if type(result) is not int:
                 return result
-            self._refused(result & 255, result >> 8, variant)
+            self._refused(result & 255, result >> 8, variant, arrays)
 
-    def _refused(self, reason: int, number: int, variant: Variant) -> None:
+    def _refused(self, reason: int, number: int, variant: Variant, arrays: Sequence[np.ndarray]) -> None:
         if reason == abi.BUSY:
             self.step.session._resources.wait(write=any(slot.writes for slot in variant.executable.manifest.slots))
         elif reason == abi.SLOT_UNINITIALISED:
             variant.fail_uninitialised(number)
         elif reason == abi.CHECK:
-            variant.fail_check(number)
+            variant.fail_check(number, arrays)
         elif reason == abi.CLOSED:
             self.step.session._check_open()
         elif reason == abi.SLOT_LAYOUT:
