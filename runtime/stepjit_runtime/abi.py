@@ -37,7 +37,7 @@ CONTEXT = _offsets((
 """A callable's view of an executable."""
 
 SLOT = _offsets(("data", "initialised", "layout", "bytes"))
-"""A variable: 64-byte aligned buffer, whether it holds a value, the number of its dtype and shape, the buffer's size."""
+"""A variable: 64-byte aligned buffer, whether it holds a value, the number of its dtype and shape, the bytes."""
 
 SESSION = _offsets(("closed", "readers", "writers", "pins"))
 """A session: steps that run without the GIL and read (`readers`) or write (`writers`) variables; steps with host ops

@@ -44,8 +44,10 @@ class Executable:
     `variables` are the session's by slot; None for slots of other kinds.
     """
 
-    __slots__ = ("__weakref__", "_arena", "_array_pointers", "_data_pointers", "_layouts", "_slots", "constants", "linked",
-                 "manifest", "resources", "variables")  # fmt: skip
+    __slots__ = (
+        "__weakref__", "_arena", "_array_pointers", "_data_pointers", "_layouts", "_slots", "constants", "linked", "manifest",
+        "resources", "variables",
+    )  # fmt: skip
 
     def __init__(
         self, linked: Linked, manifest: Manifest, resources: Resources, variables: Sequence[Variable | None] = ()

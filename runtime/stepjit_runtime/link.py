@@ -19,9 +19,10 @@ NUMPY_API = {"PyArray_Scalar": 60, "PyArray_NewCopy": 85, "PyArray_Empty": 184}
 LIBM_SYMBOLS = tuple(
     name + suffix
     for name in (
-        "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
-        "exp2", "expm1", "fabs", "floor", "fma", "fmax", "fmin", "fmod", "ldexp", "lgamma", "log", "log10", "log1p", "log2",
-        "nearbyint", "pow", "rint", "round", "roundeven", "sin", "sinh", "sqrt", "tan", "tanh", "tgamma", "trunc",
+        "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc",
+        "exp", "exp2", "expm1", "fabs", "floor", "fma", "fmax", "fmin", "fmod", "ldexp", "lgamma", "log", "log10",
+        "log1p", "log2", "nearbyint", "pow", "rint", "round", "roundeven", "sin", "sinh", "sqrt", "tan", "tanh",
+        "tgamma", "trunc",
     )
     for suffix in ("", "f")
 )  # fmt: skip
@@ -71,7 +72,7 @@ class Linked:
 
 
 def link(object_code: bytes, imports: Sequence[str]) -> Linked:
-    """Link object code that needs the names in `imports`; LinkError when one is missing or the code is no object file."""
+    """Link object code that needs the names in `imports`; LinkError when one is missing or it is no such code."""
     import llvmlite.binding as llvm
 
     addresses = {name: address(name) for name in (*imports, *IMPLIED)}
@@ -131,7 +132,7 @@ def _known() -> dict[str, int]:
 
 def _numpy_table() -> Any:
     try:
-        from numpy._core import _multiarray_umath as umath
+        from numpy._core import _multiarray_umath as umath  # type: ignore[attr-defined]
     except ImportError:  # numpy 1
         from numpy.core import _multiarray_umath as umath  # type: ignore[no-redef]
     pointer = ctypes.pythonapi.PyCapsule_GetPointer

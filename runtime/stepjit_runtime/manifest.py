@@ -180,10 +180,10 @@ def decode(value: Any) -> Any:
 
 def _array(dtype: DType, shape: tuple[int, ...], data: Any) -> np.ndarray:
     if dtype.itemsize == 0:
-        found = np.empty(len(data), object)
-        found[:] = data
+        flat = np.empty(len(data), object)
+        flat[:] = data
     else:
-        found = np.frombuffer(data, dtype.np).copy()
-    found = found.reshape(shape)
+        flat = np.frombuffer(data, dtype.np).copy()
+    found = flat.reshape(shape)
     found.flags.writeable = False
     return found

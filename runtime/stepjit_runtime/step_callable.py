@@ -7,8 +7,8 @@ ranks, extent 1) are tried in turn when a feed does not fit the ones before.
 What the callable is given, and native code calls:
 
     slow(reason, args, names) -> result
-        Everything native code does not take. `reason & 255` is one of abi.COLD ... abi.BUSY, `reason >> 8` the number of
-        the feed, check or slot. `args` is a tuple of the positional values followed by those of the keywords in
+        Everything native code does not take. `reason & 255` is one of abi.COLD ... abi.BUSY, `reason >> 8` the number
+        of the feed, check or slot. `args` is a tuple of the positional values followed by those of the keywords in
         `names` (a tuple, or None). It converts, compiles, waits or raises, then calls the step again by
         `reenter(callable, args)`, and returns the step's result.
     fail(failure, at, value, bound)

@@ -1,7 +1,7 @@
 """Native functions that all steps share, as IR: unboxing of scalars, calls into Python, packing of results, arenas.
 
-They are made once per process, when the first step is linked, and imported by steps as `sj_<name>`. What they do is part
-of the contract between stored object code and this package: a change of meaning needs a new name.
+They are made once per process, when the first step is linked, and imported by steps as `sj_<name>`. What they do is
+part of the contract between stored object code and this package: a change of meaning needs a new name.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ UNBOX_KINDS = {"f": 0, "i": 1, "u": 2, "b": 3}
 """`sj_unbox`'s numbers for the kinds of dtypes."""
 
 UNBOXABLE = tuple(dtype for dtype in dtypes.ALL if dtype.is_integer or dtype.code in ("f32", "f64", "bool"))
+
 
 def _context(name: str) -> int:
     return abi.CONTEXT[name]

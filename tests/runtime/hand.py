@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from stepjit_compiler import dims, native
 from stepjit_compiler.ir import Check, Literal, Node, Ref, Slot, Step, Type
 from stepjit_compiler.lower.entry import emit_entry
@@ -148,7 +149,9 @@ def multiply_add(*extents: Any, cost: Any = 10) -> tuple[Plan, list[KernelCode]]
     refs = (Ref(0, 0), Ref(1, 0), Ref(2, 0))
     buffers = {refs[0]: Buffer("feed", 0), refs[1]: Buffer("feed", 1), refs[2]: Buffer("output", 0)}
     checks = [
-        Check("eq", x, y, "Incompatible shapes", 2) for x, y in zip(a.dims, b.dims, strict=True) if not isinstance(x, int)
+        Check("eq", x, y, "Incompatible shapes", 2)
+        for x, y in zip(a.dims, b.dims, strict=True)
+        if not isinstance(x, int)
     ]
     kernel = Kernel("loop", (2,), refs[:2], refs[2:])
     code = loop("k0", MULTIPLY_ADD, 3, a.size, refs, cost)

@@ -35,6 +35,7 @@ from hand import (
     read,
     shape,
 )
+
 from stepjit_compiler import dims
 from stepjit_compiler.ir import Node
 from stepjit_compiler.lower.entry_extents import Extents
@@ -250,7 +251,9 @@ def test_extents_are_evaluated_as_python_would() -> None:
 def test_checks(holds: str, b: int, good: list[int], bad: list[int]) -> None:
     plan, codes = multiply_add(None)
     check = Check(holds, dims.symbol("s0_0"), b, "", 0)
-    step = callable_of(executable(plan_of(plan.step.nodes, plan.kernels, dict(plan.buffers), [C], checks=[check]), codes))
+    step = callable_of(
+        executable(plan_of(plan.step.nodes, plan.kernels, dict(plan.buffers), [C], checks=[check]), codes)
+    )
     for extent in good:
         assert len(step(ramp(extent), ramp(extent))) == extent
     for extent in bad:
@@ -391,9 +394,13 @@ yes:
 }
 """
     first = loop("k0", INCREMENT, 2, size, (A, B), cost=cost)
-    quiet = first.text.replace("define internal void", "define internal i1").replace("(ptr %p0", "(ptr %status, ptr %p0")
+    quiet = first.text.replace("define internal void", "define internal i1").replace(
+        "(ptr %p0", "(ptr %status, ptr %p0"
+    )
     codes = [
-        KernelCode("k0", quiet.replace("ret void", "ret i1 false"), first.params, failures=(Failure("zero", 1),), cost=cost),
+        KernelCode(
+            "k0", quiet.replace("ret void", "ret i1 false"), first.params, failures=(Failure("zero", 1),), cost=cost
+        ),
         KernelCode("k1", text, (B, C, size), failures=(Failure("one", 2), Failure("two", 2))),
     ]
     bytes_ = (size * 4 + 63) // 64 * 64
