@@ -161,16 +161,17 @@ class Inference:
             # The known side decides, unless it is the one that may be stretched.
             return a if b is None else b
         texts = " vs. ".join(show(shape) for shape in shapes)
-        pair = f"{_text(a)} and {_text(b)}"
+        pair = f"{extent_text(a)} and {extent_text(b)}"
         return self.equal(a, b, f"Incompatible shapes: {texts} (Dimensions must be equal, but are {pair})")
 
 
 def show(shape: ShapeLike) -> str:
     """A shape in TF's form: `[2,?]`, or `<unknown>`; symbolic extents in braces, to be filled in when the step runs."""
-    return "<unknown>" if shape is None else "[" + ",".join(map(_text, shape)) + "]"
+    return "<unknown>" if shape is None else "[" + ",".join(map(extent_text, shape)) + "]"
 
 
-def _text(extent: Extent | None) -> str:
+def extent_text(extent: Extent | None) -> str:
+    """An extent as `show` writes it."""
     return "?" if extent is None else f"{{{extent}}}" if isinstance(extent, Dim) else str(extent)
 
 

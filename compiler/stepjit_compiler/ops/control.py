@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.lowering import Elementwise
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, no_outputs, unchanged
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, no_outputs, unchanged
 from stepjit_runtime import dtypes
 
 
@@ -68,7 +68,7 @@ def _default_shape(x: Inference) -> list[ShapeLike]:
         x.fail(f"Shapes must be equal rank, but are {len(given)} and {len(declared)}")
     for k, (a, b) in enumerate(zip(given, declared)):
         if b is not None:
-            x.equal(a, b, f"Dimension {k} in both shapes must be equal, but are {a} and {b}")
+            x.equal(a, b, f"Dimension {k} in both shapes must be equal, but are {extent_text(a)} and {extent_text(b)}")
     return [declared]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.lowering import Contraction
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
 from stepjit_runtime import dtypes
 
 
@@ -24,7 +24,7 @@ def _product_extents(x: Inference, adjoint_a: bool, adjoint_b: bool) -> tuple[An
     a, b = x.shape(0), x.shape(1)
     rows, inner = (None, None) if a is None else a[-2:][::-1] if adjoint_a else a[-2:]
     inner_b, columns = (None, None) if b is None else b[-2:][::-1] if adjoint_b else b[-2:]
-    x.equal(inner, inner_b, f"{_incompatible(a, b)} (Dimensions must be equal, but are {inner} and {inner_b})")
+    x.equal(inner, inner_b, f"{_incompatible(a, b)} (Dimensions must be equal, but are {extent_text(inner)} and {extent_text(inner_b)})")
     return rows, columns
 
 

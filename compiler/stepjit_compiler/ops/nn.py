@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.lowering import Composite
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, scalar, show
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, scalar, show
 
 _FORMAT = "data_format: string in NHWC|NCHW = NHWC"
 
@@ -31,7 +31,7 @@ def _bias_shape(x: Inference) -> list[ShapeLike]:
         return [shape]
     at = _channel(x, len(shape))
     text = ("Must provide as many biases as the last dimension of the input tensor: "
-            f"{show(bias)} vs. {show(shape)} (Dimensions must be equal, but are {shape[at]} and {bias[0]})"
+            f"{show(bias)} vs. {show(shape)} (Dimensions must be equal, but are {extent_text(shape[at])} and {extent_text(bias[0])})"
             )  # fmt: skip
     extent = x.equal(shape[at], bias[0], text)
     return [(*shape[:at], extent, *shape[at + 1 :])]
