@@ -202,6 +202,32 @@ def sparse_segment_mean(
     return _sparse_segment("SparseSegmentMean", data, indices, segment_ids, name, num_segments)
 
 
+def sparse_segment_sqrt_n(
+    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None, sparse_gradient: bool = False
+) -> Tensor:  # fmt: skip
+    """The sums of rows `indices` of `data` with the same id divided by the root of their number."""
+    return _sparse_segment("SparseSegmentSqrtN", data, indices, segment_ids, name, num_segments)
+
+
+def _scaled_segment_grad(kind: str, op: Operation, grad: Tensor) -> Grads:
+    data, indices, ids = op.inputs[:3]
+    rows = apply_op("StridedSlice", input=static_shape(data), begin=[0], end=[1], strides=[1], shrink_axis_mask=1)
+    back = apply_op(kind, grad=grad, indices=indices, segment_ids=ids, output_dim0=rows)
+    return [back, *[None] * (len(op.inputs) - 1)]
+
+
+@RegisterGradient("SparseSegmentMean")
+@RegisterGradient("SparseSegmentMeanWithNumSegments")
+def _sparse_segment_mean_grad(op: Operation, grad: Tensor) -> Grads:
+    return _scaled_segment_grad("SparseSegmentMeanGrad", op, grad)
+
+
+@RegisterGradient("SparseSegmentSqrtN")
+@RegisterGradient("SparseSegmentSqrtNWithNumSegments")
+def _sparse_segment_sqrt_n_grad(op: Operation, grad: Tensor) -> Grads:
+    return _scaled_segment_grad("SparseSegmentSqrtNGrad", op, grad)
+
+
 @RegisterGradient("SparseSegmentSum")
 @RegisterGradient("SparseSegmentSumWithNumSegments")
 def _sparse_segment_sum_grad(op: Operation, grad: Tensor) -> Grads:

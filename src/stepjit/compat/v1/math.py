@@ -27,6 +27,7 @@ from stepjit.ops.reductions import (
 )  # fmt: skip
 from stepjit.ops.segments import (
     in_top_k, segment_max, segment_mean, segment_min, segment_prod, segment_sum, sparse_segment_mean,
-    sparse_segment_sum, top_k, unsorted_segment_max, unsorted_segment_mean, unsorted_segment_min,
-    unsorted_segment_prod, unsorted_segment_sqrt_n, unsorted_segment_sum,
+    sparse_segment_sqrt_n, sparse_segment_sum, top_k, unsorted_segment_max, unsorted_segment_mean,
+    unsorted_segment_min, unsorted_segment_prod, unsorted_segment_sqrt_n, unsorted_segment_sum,
 )  # fmt: skip
+from stepjit.ops.special import betainc, bincount, confusion_matrix, igamma, igammac, polygamma, zeta

@@ -57,9 +57,13 @@ from stepjit.ops.reductions import (
 )  # fmt: skip
 from stepjit.ops.segments import (
     argsort, dynamic_partition, dynamic_stitch, segment_max, segment_mean, segment_min, segment_prod, segment_sum,
-    setdiff1d, sort, sparse_segment_mean, sparse_segment_sum, unique, unique_with_counts, unsorted_segment_max,
-    unsorted_segment_mean, unsorted_segment_min, unsorted_segment_prod, unsorted_segment_sqrt_n,
-    unsorted_segment_sum,
+    setdiff1d, sort, sparse_segment_mean, sparse_segment_sqrt_n, sparse_segment_sum, unique, unique_with_counts,
+    unsorted_segment_max, unsorted_segment_mean, unsorted_segment_min, unsorted_segment_prod,
+    unsorted_segment_sqrt_n, unsorted_segment_sum,
+)  # fmt: skip
+from stepjit.ops.special import (
+    betainc, bincount, confusion_matrix, cross, ensure_shape, histogram_fixed_width, histogram_fixed_width_bins,
+    igamma, igammac, polygamma, realdiv, zeta,
 )  # fmt: skip
 from stepjit.ops.state import (
     assign, assign_add, assign_sub, count_up_to, scatter_add, scatter_div, scatter_max, scatter_min, scatter_mul,
