@@ -1,4 +1,4 @@
-"""Philox4x32-10 streams in numpy: blocks of random words, and the numbers that TensorFlow makes of them, bit for bit."""
+"""Philox4x32-10 streams in numpy: blocks of random words, and the numbers that TensorFlow makes of them."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def truncated_normal(source: Source, count: int, dtype: np.dtype[Any]) -> np.nda
 
 
 class _Draws:
-    """Normals or uniforms for many outputs, each from its own stretch of blocks, taken a block at a time, last first."""
+    """Normals or uniforms for many outputs, each from its stretch of blocks, taken a block at a time, last first."""
 
     def __init__(self, streams: _Blocks, convert: Any) -> None:
         self.streams, self.convert = streams, convert

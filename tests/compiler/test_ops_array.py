@@ -23,6 +23,7 @@ M = dims.symbol("s1")
 A = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
 V = np.arange(6, dtype=np.int32)
 G = np.arange(12, dtype=np.float32).reshape(3, 4)
+B4 = np.arange(16, dtype=np.int32).reshape(1, 4, 4, 1)
 
 
 def attrs_of(name: str, inputs: Sequence[np.ndarray], given: dict[str, Any]) -> dict[str, Any]:
@@ -47,13 +48,15 @@ def ref(name: str, *inputs: Any, **given: Any) -> Any:
     arrays = [np.asarray(each) for each in inputs]
     attrs = attrs_of(name, arrays, given)
     op = opdef.lookup(name)
-    assert op is not None and op.reference is not None
+    assert op is not None
+    assert op.reference is not None
     before = [array.copy() for array in arrays]
     out = op.reference(Call(name, attrs, output_dtypes(op, attrs)), *arrays)
     for array, old in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, old)
     for dtype, each in zip(output_dtypes(op, attrs), out if isinstance(out, tuple) else (out,), strict=True):
-        assert isinstance(each, np.ndarray) and each.dtype == dtype.np, (each, dtype)
+        assert isinstance(each, np.ndarray), each
+        assert each.dtype == dtype.np, (each, dtype)
         assert not any(np.shares_memory(each, array) for array in arrays)
     return out
 
@@ -206,6 +209,26 @@ REFERENCES: list[tuple[str, Callable[[], Any], Any]] = [
      ((G[0] + G[1]) / np.sqrt(np.float32(2)))[None]),
     ("sparse_mean_grad", lambda: ref("SparseSegmentMeanGrad", G[:1], np.int32([0, 2]), np.int32([0, 0]), np.int32(3)),
      [G[0] / 2, G[0] * 0, G[0] / 2]),
+    ("space_to_depth", lambda: ref("SpaceToDepth", B4, block_size=2),
+     B4.reshape(1, 2, 2, 2, 2, 1).transpose(0, 1, 3, 2, 4, 5).reshape(1, 2, 2, 4)),
+    ("depth_to_space", lambda: ref("DepthToSpace", ref("SpaceToDepth", B4, block_size=2), block_size=2), B4),
+    ("depth_to_space_nchw", lambda: ref("DepthToSpace", ref(
+        "SpaceToDepth", B4.reshape(1, 1, 4, 4), block_size=2, data_format=b"NCHW"), block_size=2, data_format=b"NCHW"),
+     B4.reshape(1, 1, 4, 4)),
+    ("space_to_batch", lambda: ref("SpaceToBatchND", B4, [2, 2], [[0, 0], [2, 0]])[0, :, :, 0], [[0, 0, 2], [0, 8, 10]]),
+    ("batch_to_space", lambda: ref("BatchToSpaceND", ref("SpaceToBatchND", B4, [2, 1], [[1, 1], [0, 0]]), [2, 1],
+                                   [[1, 1], [0, 0]]), B4),
+    ("patches", lambda: ref("ExtractImagePatches", B4, ksizes=(1, 2, 2, 1), strides=(1, 3, 3, 1), rates=(1, 1, 1, 1),
+                            padding=b"SAME"), [[[[0, 1, 4, 5], [3, 0, 7, 0]], [[12, 13, 0, 0], [15, 0, 0, 0]]]]),
+    ("lower_bound", lambda: ref("LowerBound", [[1, 3, 3]], [[3, 0, 9]]), [[1, 0, 3]]),
+    ("upper_bound", lambda: ref("UpperBound", [[1, 3, 3]], [[3, 0, 9]]), [[3, 0, 3]]),
+    ("unravel", lambda: ref("UnravelIndex", [5, 11], [3, 4]), [[1, 2], [1, 3]]),
+    ("slice_update", lambda: ref("TensorStridedSliceUpdate", V, [4], [0], [-2], np.int32([7, 8])), [0, 1, 8, 3, 7, 5]),
+    ("band_part", lambda: ref("MatrixDiagPartV3", G, np.int32([-1, 1]), np.float32(9)),
+     [[1, 6, 11], [0, 5, 10], [4, 9, 9]]),
+    ("band_matrix", lambda: ref("MatrixDiagV3", np.int32([1, 2]), np.int32(1), np.int32(-1), np.int32(-1), np.int32(0)),
+     np.diag([1, 2], 1)),
+    ("band_set", lambda: ref("MatrixSetDiagV3", np.zeros((2, 3)), [1.0, 2.0], np.int32(1)), [[0, 1, 0], [0, 0, 2]]),
 ]  # fmt: skip
 
 
@@ -294,7 +317,8 @@ def test_strided_slice(item: Any) -> None:
     vector = (len(bounds[0]),)
     assert inferred("StridedSlice", (2, 3, 4), vector, vector, vector, values=values, **masks) == [want.shape]
     (unknown,) = inferred("StridedSlice", (None, None, None), vector, vector, vector, values=values, **masks)
-    assert unknown is not None and len(unknown) == want.ndim
+    assert unknown is not None
+    assert len(unknown) == want.ndim
     (symbolic,) = inferred("StridedSlice", (2, N, 4), vector, vector, vector, values=values, **masks)
     assert symbolic is not None
     assert tuple(dims.evaluate(extent or 0, {"s0": 3}) for extent in symbolic) == want.shape
@@ -313,7 +337,8 @@ def test_strided_extents_of_a_symbol(extent: int) -> None:
             for step in (1, 2, -1, -3):
                 bounds, masks = strided(slice(start, stop, step))
                 (shape,) = inferred("StridedSlice", (N,), (1,), (1,), (1,), values=dict(enumerate(bounds, 1)), **masks)
-                assert shape is not None and shape[0] is not None
+                assert shape is not None
+                assert shape[0] is not None
                 assert dims.evaluate(shape[0], {"s0": extent}) == len(x[start:stop:step]), (start, stop, step)
 
 
@@ -377,13 +402,15 @@ def test_symbolic_references() -> None:
 
 def ref_symbolic(name: str, *inputs: Any, **given: Any) -> Any:
     op = opdef.lookup(name)
-    assert op is not None and op.symbolic and op.reference is not None
+    assert op is not None
+    assert op.symbolic
+    assert op.reference is not None
     attrs = {"T": int32, "out_type": int32, "dtype": int32, "Tparams": int32}
     attrs |= {attr.name: attr.default for attr in op.attrs if attr.optional} | given
     return op.reference(Call(name, attrs, [int32, int32]), *[np.asarray(each) for each in inputs])
 
 
-@pytest.mark.parametrize("message,infer", [
+@pytest.mark.parametrize(("message", "infer"), [
     ("Cannot reshape", lambda: inferred("Reshape", (3,), (2,), values={1: [2, 2]})),
     ("must be equal", lambda: inferred("Pack", (1,), (2,), axis=0)),
     ("must be equal", lambda: inferred("ConcatV2", (2, 3), (3, 2), (), values={2: 0})),
@@ -451,6 +478,20 @@ NATIVE: dict[str, tuple[list[np.ndarray], Callable[..., Any]]] = {
     "unsorted_sum_2d": ([A, np.int64([[1, -1, 1], [0, 0, 1]])],
                         lambda b, x, i: b.op("UnsortedSegmentSum", x, i, c(b, 3))),
     "fill_like": ([G], lambda b, x: [b.op("ZerosLike", x), b.op("OnesLike", x), b.op("Fill", b.op("Shape", x), c(b, 3))]),
+    "space_to_depth": ([B4], lambda b, x: b.op("DepthToSpace", b.op("SpaceToDepth", x, block_size=2), block_size=2)),
+    "space_to_batch": ([B4], lambda b, x: b.op("SpaceToBatchND", x, c(b, [2, 3]), c(b, [[1, 1], [0, 2]]))),
+    "batch_to_space": ([np.arange(48, dtype=np.float32).reshape(12, 2, 2, 1)],
+                       lambda b, x: b.op("BatchToSpaceND", x, c(b, [2, 3]), c(b, [[1, 0], [0, 2]]))),
+    "patches": ([np.arange(60, dtype=np.float32).reshape(2, 5, 3, 2)], lambda b, x: [b.op(
+        "ExtractImagePatches", x, ksizes=(1, 2, 3, 1), strides=(1, 2, 1, 1), rates=(1, 2, 1, 1), padding=kind)
+        for kind in (b"SAME", b"VALID")]),
+    "slice_update": ([A, A[:, 1:2, 0] + 50], lambda b, x, y: b.op(
+        "TensorStridedSliceUpdate", x, c(b, [0, 2, 1]), c(b, [0, 0, 2]), c(b, [1, -1, 1]), y, begin_mask=1, end_mask=1,
+        shrink_axis_mask=4)),
+    "matrix_diag_v3": ([G], lambda b, x: b.op(
+        "MatrixDiagV3", x, c(b, 0), c(b, -1), c(b, -1), c(b, 3.5, dtypes.float32))),
+    "matrix_diag_part_v3": ([A], lambda b, x: b.op("MatrixDiagPartV3", x, c(b, -1), c(b, 0))),
+    "matrix_set_diag_v3": ([A, A[:, 1:, 0] + 50], lambda b, x, y: b.op("MatrixSetDiagV3", x, y, c(b, [-1, -1]))),
     "ensure_shape": ([G], lambda b, x: b.op("Neg", b.op("EnsureShape", x, shape=(None, 4)))),
 }  # fmt: skip
 

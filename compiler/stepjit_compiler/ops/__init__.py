@@ -33,3 +33,6 @@ from stepjit_compiler.ops import segments as segments
 from stepjit_compiler.ops import unique as unique
 from stepjit_compiler.ops import random as random
 from stepjit_compiler.ops import bands as bands
+from stepjit_compiler.ops import blocks as blocks
+from stepjit_compiler.ops import search as search
+from stepjit_compiler.ops import slice_update as slice_update

@@ -115,7 +115,7 @@ def fresh(array: np.ndarray) -> np.ndarray:
 
 def zero(dtype: np.dtype[Any]) -> Any:
     """What an output starts with: 0, False or the empty string."""
-    return b"" if dtype == object else np.zeros((), dtype)[()]
+    return b"" if dtype.kind == "O" else np.zeros((), dtype)[()]
 
 
 def filled(shape: Sequence[int], dtype: np.dtype[Any], value: Any = None) -> np.ndarray:

@@ -11,8 +11,20 @@ from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Assemble, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
 from stepjit_compiler.ops.arguments import (
-    at_least, axis_of, brief, fixed, follows, fresh, int_input, integer, integers, ints_input, known_ints, knows,
-    merge, remainder,
+    at_least,
+    axis_of,
+    brief,
+    fixed,
+    follows,
+    fresh,
+    int_input,
+    integer,
+    integers,
+    ints_input,
+    known_ints,
+    knows,
+    merge,
+    remainder,
 )  # fmt: skip
 
 # --- Transpose ---

@@ -12,7 +12,16 @@ from stepjit_compiler.dims import Dim
 from stepjit_compiler.lowering import Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show, unchanged
 from stepjit_compiler.ops.arguments import (
-    as_dtype, brief, extents_array, filled, follows, fresh, integer, integers, number_input, safe_shape,
+    as_dtype,
+    brief,
+    extents_array,
+    filled,
+    follows,
+    fresh,
+    integer,
+    integers,
+    number_input,
+    safe_shape,
     shape_input,
 )  # fmt: skip
 
@@ -82,7 +91,7 @@ def _broadcast_args(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             )
         if isinstance(left, Dim) and isinstance(right, Dim) and left is not right:
             raise TypeError("which extent is stretched is not settled")
-        found.append(right if left == 1 or isinstance(left, Dim) and right != 1 else left)
+        found.append(right if left == 1 or (isinstance(left, Dim) and right != 1) else left)
     return extents_array(found, call)
 
 
@@ -219,7 +228,8 @@ def _emit_range(k: Any, call: Any, output: int, index: Any) -> Any:
 
 
 define(
-    "Range", "start: Tidx, limit: Tidx, delta: Tidx -> output: Tidx", "Tidx: type in float|int8|int16|int32|int64|uint16|uint32|uint64 = int32",
+    "Range", "start: Tidx, limit: Tidx, delta: Tidx -> output: Tidx",
+    "Tidx: type in float|int8|int16|int32|int64|uint16|uint32|uint64 = int32",
     infer=_range_shape, reference=_range, symbolic=True,
     # Elements of floating-point ranges are rounded twice, which a fused multiply-add would not do.
     lower=Indexed(_emit_range, when=lambda call: call.dtypes[0].is_integer and follows(0, 1, 2)(call)),

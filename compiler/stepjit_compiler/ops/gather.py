@@ -11,7 +11,13 @@ from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Check, Composite, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import (
-    as_dtype, at_least, brief, integer, known_ints, knows, number_input,
+    as_dtype,
+    at_least,
+    brief,
+    integer,
+    known_ints,
+    knows,
+    number_input,
 )  # fmt: skip
 from stepjit_runtime import dtypes
 

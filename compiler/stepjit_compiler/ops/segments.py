@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.lowering import Composite
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.lowering import Composite, Scatter
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
 from stepjit_compiler.ops.arguments import at_least, brief, integer, number_input
 from stepjit_compiler.ops.gather import at_text
 from stepjit_runtime import dtypes
@@ -71,7 +71,7 @@ def _expand_unsorted_sum(x: Any, call: Any, data: Any, ids: Any, num_segments: A
     beyond = x.op("AddV2", ids, x.op("Cast", x.op("GreaterEqual", ids, count), DstT=index))
     places = x.op("SelectV2", x.op("Less", ids, x.const(0, index)), count, beyond)
     zeros = x.op("Fill", x.dims(wide), x.const(0, dtype))
-    total = x.op("TensorScatterAdd", zeros, x.op("ExpandDims", places, x.const(-1, dtypes.int32)), data)
+    total = x.op("_AddToSegments", zeros, places, data)
     return x.op("Slice", total, x.const([0] * len(out), dtypes.int32), x.dims(out))
 
 
@@ -79,6 +79,23 @@ def _sums_natively(call: Any) -> bool:
     ids = call.inputs[1]
     return call.known(2) is not None and bool(ids.dims) and ids.dtype.itemsize > 2 and call.dtypes[0].kind in "fiu"
 
+
+def _add_to_segments(call: Call, total: np.ndarray, ids: np.ndarray, data: np.ndarray) -> np.ndarray:
+    found = np.array(total)
+    if (ids >= len(found)).any():
+        call.fail("segment_ids are out of range")
+    with np.errstate(all="ignore"):
+        np.add.at(found, ids.astype(np.int64), data)
+    return found
+
+
+define(
+    "_AddToSegments", "total: T, segment_ids: Tindices, data: T -> output: T", "T: type, Tindices: type in index",
+    infer=unchanged, reference=_add_to_segments,
+    lower=Scatter(
+        lambda b, call, old, new: b.add(old, new), message="segment_ids[{at}] is out of range [0, num_segments)"
+    ),
+)  # fmt: skip
 
 _REAL = "T: type in real"
 _NUMBER = "T: type in number"

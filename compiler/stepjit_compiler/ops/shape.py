@@ -11,8 +11,18 @@ from stepjit_compiler.dims import Dim, Extent, Symbol
 from stepjit_compiler.lowering import Alias, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, scalar, show
 from stepjit_compiler.ops.arguments import (
-    as_dtype, axis_of, brief, extents_array, fresh, int_input, integer, integers, known_ints, knows, lookup_extent,
-    merge, total,
+    as_dtype,
+    axis_of,
+    brief,
+    extents_array,
+    fresh,
+    int_input,
+    integer,
+    integers,
+    knows,
+    lookup_extent,
+    merge,
+    total,
 )  # fmt: skip
 
 # --- Shape ---

@@ -10,7 +10,13 @@ from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.lowering import Assemble, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import (
-    brief, filled, follows, fresh, integers, safe_shape, shape_input,
+    brief,
+    filled,
+    follows,
+    fresh,
+    integers,
+    safe_shape,
+    shape_input,
 )  # fmt: skip
 from stepjit_compiler.ops.strided import Selection, select
 
@@ -81,7 +87,7 @@ define(
 
 # --- StridedSlice ---
 
-_MASKS = "begin_mask: int = 0, end_mask: int = 0, ellipsis_mask: int = 0, new_axis_mask: int = 0, shrink_axis_mask: int = 0"
+MASKS = ", ".join(f"{name}_mask: int = 0" for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis"))
 
 
 def _item_count(x: Inference, first: int) -> int | None:
@@ -95,7 +101,7 @@ def _item_count(x: Inference, first: int) -> int | None:
     return None
 
 
-def _selection(x: Inference, shape: ShapeLike, first: int) -> Selection | None:
+def selection(x: Inference, shape: ShapeLike, first: int) -> Selection | None:
     """The slice that inputs `first`, +1, +2 make of a tensor of that shape; None when the ranks aren't known."""
     count = _item_count(x, first)
     if shape is None or count is None:
@@ -115,11 +121,11 @@ def _selection(x: Inference, shape: ShapeLike, first: int) -> Selection | None:
 
 
 def _strided_slice_shape(x: Inference) -> list[ShapeLike]:
-    found = _selection(x, x.shape(0), 1)
+    found = selection(x, x.shape(0), 1)
     return [None if found is None else found.shape]
 
 
-def _checked_bounds(call: Call, *bounds: np.ndarray) -> list[list[int]]:
+def checked_bounds(call: Call, *bounds: np.ndarray) -> list[list[int]]:
     begin, end, strides = bounds
     if not (begin.ndim == end.ndim == strides.ndim == 1 and begin.size == end.size == strides.size):
         call.fail(
@@ -129,11 +135,13 @@ def _checked_bounds(call: Call, *bounds: np.ndarray) -> list[list[int]]:
     return [integers(each) for each in bounds]
 
 
-def _numpy_index(found: Selection) -> tuple[Any, ...]:
+def numpy_index(found: Selection) -> tuple[Any, ...]:
     """The basic numpy index for the picks, dimension by dimension, dropped ones as a single number."""
     index: list[Any] = []
     for pick in found.picks:
-        assert isinstance(pick.start, int) and isinstance(pick.stride, int) and isinstance(pick.extent, int)
+        assert isinstance(pick.start, int)
+        assert isinstance(pick.stride, int)
+        assert isinstance(pick.extent, int)
         if pick.single:
             index.append(pick.start)
         elif pick.extent == 0:
@@ -147,10 +155,10 @@ def _numpy_index(found: Selection) -> tuple[Any, ...]:
 def _strided_slice(
     call: Call, x: np.ndarray, begin: np.ndarray, end: np.ndarray, strides: np.ndarray
 ) -> np.ndarray:
-    found = select(x.shape, _checked_bounds(call, begin, end, strides), call.attrs, call.fail)
+    found = select(x.shape, checked_bounds(call, begin, end, strides), call.attrs, call.fail)
     shape = found.shape
     assert None not in shape
-    return fresh(np.asarray(x[_numpy_index(found)])).reshape(shape)  # type: ignore[arg-type]
+    return fresh(np.asarray(x[numpy_index(found)])).reshape(shape)  # type: ignore[arg-type]
 
 
 def known_selection(call: Any, shape: tuple[Extent, ...], first: int) -> Selection | None:
@@ -175,7 +183,7 @@ def _emit_strided_slice(k: Any, call: Any, output: int, index: Any) -> Any:
 
 define(
     "StridedSlice", "input: T, begin: Index, end: Index, strides: Index -> output: T",
-    f"T: type, Index: type in int16|int32|int64, {_MASKS}",
+    f"T: type, Index: type in int16|int32|int64, {MASKS}",
     infer=_strided_slice_shape, reference=_strided_slice, symbolic=True,
     lower=Indexed(_emit_strided_slice, when=lambda call: known_selection(call, call.inputs[0].dims, 1) is not None),
 )  # fmt: skip
@@ -185,7 +193,7 @@ define(
 
 def _strided_slice_grad_shape(x: Inference) -> list[ShapeLike]:
     shape = shape_input(x, 0)
-    found = _selection(x, shape, 1)
+    found = selection(x, shape, 1)
     dy = x.shape(4)
     if found is not None and dy is not None:
         message = "shape of dy was " + brief(dy) + " instead of " + brief(found.shape)
@@ -200,11 +208,11 @@ def _strided_slice_grad(
     call: Call, shape: np.ndarray, begin: np.ndarray, end: np.ndarray, strides: np.ndarray, dy: np.ndarray
 ) -> np.ndarray:
     extents = safe_shape(call, integers(shape))
-    found = select(extents, _checked_bounds(call, begin, end, strides), call.attrs, call.fail)
+    found = select(extents, checked_bounds(call, begin, end, strides), call.attrs, call.fail)
     if dy.shape != found.shape:
         call.fail(f"shape of dy was {brief(dy.shape)} instead of {brief(found.shape)}")
     result = filled(extents, dy.dtype)
-    index = _numpy_index(found)
+    index = numpy_index(found)
     result[index] = dy.reshape(np.shape(result[index]))
     return result
 
@@ -225,7 +233,7 @@ def _contiguous(call: Any) -> bool:
 
 define(
     "StridedSliceGrad", "shape: Index, begin: Index, end: Index, strides: Index, dy: T -> output: T",
-    f"T: type, Index: type in index, {_MASKS}",
+    f"T: type, Index: type in index, {MASKS}",
     infer=_strided_slice_grad_shape, reference=_strided_slice_grad,
     lower=Assemble(_assemble_grad, lambda call: 0, when=_contiguous),
 )  # fmt: skip

@@ -48,7 +48,7 @@ def select(
     masks: Mapping[str, Any],
     fail: Fail,
 ) -> Selection:
-    """Resolve a slice's `bounds` (begin, end, strides); elements that are None are unknown, and so is what they decide."""
+    """Resolve a slice's `bounds` (begin, end, strides); what elements that are None decide is unknown too."""
     begin, end, strides = bounds
     slots, layout = _place(len(shape), len(strides), masks, fail)
     picks = []
@@ -120,7 +120,9 @@ def _pick(
 
 def _signed(bound: Extent | None) -> bool:
     """Whether it is settled which end the bound counts from."""
-    return isinstance(bound, int) or (isinstance(bound, Dim) and (dims.is_natural(bound) or dims.is_natural(-bound - 1)))
+    if isinstance(bound, Dim):
+        return dims.is_natural(bound) or dims.is_natural(-bound - 1)
+    return bound is not None
 
 
 def _negative(bound: Extent) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
-from stepjit_compiler.ops.arguments import brief, filled, fresh, ints_input, integers
+from stepjit_compiler.ops.arguments import brief, filled, fresh, integers, ints_input
 from stepjit_compiler.ops.gather import at_text
 
 # --- Unique, UniqueWithCounts, UniqueV2, UniqueWithCountsV2 ---
