@@ -22,6 +22,7 @@ from stepjit_compiler.passes.simplify import simplify
 from stepjit_compiler.plan_text import kernels_text, plan_text
 from stepjit_compiler.step_text import to_text
 from stepjit_compiler.verify import verify
+from stepjit_compiler.verify_plan import verify_plan
 from stepjit_runtime import memory_cache
 from stepjit_runtime.executable import Program
 from stepjit_runtime.link import Linked
@@ -53,6 +54,8 @@ def _fuse(at: _Stage) -> None:
 
 def _plan_memory(at: _Stage) -> None:
     at.plan = plan_memory(at.step, at.kernels)
+    if current().verify:
+        verify_plan(at.plan)
 
 
 def _lower(at: _Stage) -> None:

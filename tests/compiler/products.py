@@ -54,7 +54,11 @@ class Compiled:
         self.engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self.engine.finalize_object()
         kinds = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 3
-        self.call = ctypes.CFUNCTYPE(None, *kinds)(self.engine.get_function_address("product"))
+        self._function = ctypes.CFUNCTYPE(None, *kinds)(self.engine.get_function_address("product"))
+
+    def call(self, *arguments: int) -> None:
+        """Run on the addresses of a, b, c and scratch, and the sizes m, n, k."""
+        self._function(*arguments)
 
     def check(self, sizes: Iterable[Sizes]) -> None:
         """Compare with numpy at each of the sizes, with every buffer flush with a forbidden page on either side."""

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from products import Compiled, K, M, N, ir_of
+from stepjit_compiler.dims import Extent
 from stepjit_compiler.lower import matmul
 from stepjit_compiler.lower.matmul import Product
 from stepjit_runtime import blas, dtypes
@@ -116,9 +117,9 @@ def test_choice() -> None:
 
 
 def test_text_is_bounded_and_deterministic() -> None:
-    for extents in ((M, N, K), (M, 256, 784), (100, 100, 100), (1, 300, K), (11, 23, 60)):
-        for transpose_a, transpose_b in TRANSPOSITIONS:
-            product = Product(dtypes.float32, *extents, transpose_a, transpose_b)
-            text = ir_of(product)
-            assert text == ir_of(product)
-            assert text.count("\n") < 1200
+    shapes: list[tuple[Extent, Extent, Extent]] = [(M, N, K), (M, 256, 784), (100, 100, 100), (1, 300, K), (11, 23, 60)]
+    for (m, n, k), (transpose_a, transpose_b) in itertools.product(shapes, TRANSPOSITIONS):
+        product = Product(dtypes.float32, m, n, k, transpose_a, transpose_b)
+        text = ir_of(product)
+        assert text == ir_of(product)
+        assert text.count("\n") < 1200

@@ -7,7 +7,7 @@ where nothing needs the old value any more; the rest share one arena, placed gre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stepjit_compiler import dims, opdef
@@ -234,29 +234,6 @@ def _round_up(size: Extent) -> Extent:
 
 def _is_late(size: Extent) -> bool:
     return any(name.startswith("h") for name in dims.symbols(size))
-
-
-def overlaps(plan: Plan, values: Mapping[str, int]) -> list[tuple[Ref, Ref]]:
-    """Pairs of values that live at the same time in the same arena bytes, for given extents: must be none."""
-    lives: list[tuple[Ref, int, int, int, int]] = []
-    for k, kernel in enumerate(plan.kernels):
-        for ref in kernel.outputs:
-            buffer = plan.buffers[ref]
-            if buffer.kind == "arena" and buffer.index < len(plan.areas):
-                area = plan.areas[buffer.index]
-                readers = [
-                    j for j, other in enumerate(plan.kernels) if ref in {root_of(plan.step, r) for r in other.inputs}
-                ]
-                leaving = ref in {root_of(plan.step, r) for r, _ in plan.copies}
-                last = len(plan.kernels) if leaving else max(readers, default=k)
-                start = dims.evaluate(area.offset, values)
-                lives.append((ref, k, last, start, start + dims.evaluate(plan.step.type(ref).bytes, values)))
-    return [
-        (a[0], b[0])
-        for n, a in enumerate(lives)
-        for b in lives[n + 1 :]
-        if a[1] <= b[2] and b[1] <= a[2] and a[3] < b[4] and b[3] < a[4]
-    ]
 
 
 def _int(extent: Extent) -> int:

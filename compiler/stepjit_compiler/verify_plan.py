@@ -1,0 +1,99 @@
+"""What must hold of a plan; checked after memory planning under STEPJIT_VERIFY, always in tests.
+
+Kernels
+  - a kernel reads sources (feeds, slots, constants, what the entry provides) and what earlier kernels store
+  - every stored value is stored by one kernel, and a kernel computes a node once
+Buffers
+  - every value that a kernel stores or that leaves the step has a buffer
+  - no two values that live at the same time share bytes of the arena, for small and for larger extents
+  - a slot that is written in place is not read by a later kernel, nor copied out as its old value
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stepjit_compiler import dims
+from stepjit_compiler.ir import Ref
+from stepjit_compiler.passes.fuse import SOURCES, root_of
+from stepjit_compiler.plan import Plan
+
+SAMPLES = (0, 2, 7, 1000)
+"""Extents that arena offsets are worked out for."""
+
+
+class PlanError(Exception):
+    """A plan breaks an invariant, which is a bug of fusion or memory planning."""
+
+
+def verify_plan(plan: Plan) -> None:
+    """Raise PlanError when the plan can't be right."""
+    _verify_kernels(plan)
+    _verify_slots(plan)
+    symbols = {name for area in plan.areas for name in dims.symbols(area.bytes) | dims.symbols(area.offset)}
+    for sample in SAMPLES:
+        shared = overlaps(plan, dict.fromkeys(symbols, sample))
+        if shared:
+            raise PlanError(f"values share memory while both live: {shared[0]} with extents of {sample}")
+
+
+def _verify_kernels(plan: Plan) -> None:
+    stored: dict[Ref, int] = {}
+    for number, kernel in enumerate(plan.kernels):
+        if len(set(kernel.nodes)) != len(kernel.nodes):
+            raise PlanError(f"kernel {number} computes a node twice")
+        for ref in kernel.inputs:
+            root = root_of(plan.step, ref)
+            if plan.step.nodes[root.node].op not in SOURCES and root not in stored:
+                raise PlanError(f"kernel {number} reads {root}, which no kernel before it stores")
+        for ref in kernel.outputs:
+            if ref in stored:
+                raise PlanError(f"{ref} is stored by kernels {stored[ref]} and {number}")
+            if ref not in plan.buffers:
+                raise PlanError(f"{ref}, stored by kernel {number}, has no buffer")
+            stored[ref] = number
+    for ref in (*plan.step.fetches, *(ref for _, ref in plan.step.writes)):
+        root = root_of(plan.step, ref)
+        if plan.step.nodes[root.node].op not in SOURCES and root not in plan.buffers:
+            raise PlanError(f"{ref} leaves the step but is stored nowhere")
+
+
+def _verify_slots(plan: Plan) -> None:
+    reads = {node.attr["slot"]: Ref(i, 0) for i, node in enumerate(plan.step.nodes) if node.op == "_Read"}
+    for number, kernel in enumerate(plan.kernels):
+        for ref in kernel.outputs:
+            buffer = plan.buffers[ref]
+            old = reads.get(buffer.index) if buffer.kind == "slot" else None
+            if old is None:
+                continue
+            later = [k for k in range(number + 1, len(plan.kernels)) if _reads(plan, k, old)]
+            if later or any(root_of(plan.step, copied) == old for copied, _ in plan.copies):
+                raise PlanError(f"slot {buffer.index} is overwritten by kernel {number} but its old value is still wanted")
+
+
+def _reads(plan: Plan, kernel: int, value: Ref) -> bool:
+    return any(root_of(plan.step, ref) == value for ref in plan.kernels[kernel].inputs)
+
+
+def overlaps(plan: Plan, values: Mapping[str, int]) -> list[tuple[Ref, Ref]]:
+    """Pairs of values that live at the same time in the same arena bytes, for given extents."""
+    leaving = {root_of(plan.step, ref) for ref, _ in plan.copies}
+    last: dict[Ref, int] = dict.fromkeys(leaving, len(plan.kernels))
+    for k, kernel in enumerate(plan.kernels):
+        for ref in kernel.inputs:
+            root = root_of(plan.step, ref)
+            last[root] = max(last.get(root, k), k)
+    lives = []
+    for k, kernel in enumerate(plan.kernels):
+        for ref in kernel.outputs:
+            buffer = plan.buffers[ref]
+            if buffer.kind == "arena" and buffer.index < len(plan.areas):
+                start = dims.evaluate(plan.areas[buffer.index].offset, values)
+                stop = start + dims.evaluate(plan.step.type(ref).bytes, values)
+                lives.append((ref, k, last.get(ref, k), start, stop))
+    return [
+        (a[0], b[0])
+        for n, a in enumerate(lives)
+        for b in lives[n + 1 :]
+        if a[1] <= b[2] and b[1] <= a[2] and a[3] < b[4] and b[3] < a[4]
+    ]
