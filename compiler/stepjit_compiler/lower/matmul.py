@@ -52,6 +52,8 @@ def choose(product: Product) -> str:
 
 def scratch_bytes(product: Product) -> Extent:
     """Bytes of scratch that `emit_product` needs, 64-byte aligned for speed; 0 for none."""
+    if product.m == 0 or product.n == 0:
+        return 0
     plan = _plan(product)
     if not (plan.buffered or plan.packed):
         return 0
