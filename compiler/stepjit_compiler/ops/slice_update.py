@@ -9,7 +9,15 @@ import numpy as np
 from stepjit_compiler.lowering import Indexed, Update
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import brief, choose, compare, every, fresh, remainder
-from stepjit_compiler.ops.slices import MASKS, checked_bounds, known_selection, numpy_index, selection
+from stepjit_compiler.ops.slices import (
+    MASKS,
+    checked_bounds,
+    has_elements,
+    is_whole,
+    known_selection,
+    numpy_index,
+    selection,
+)  # fmt: skip
 from stepjit_compiler.ops.strided import select
 
 # --- TensorStridedSliceUpdate ---
@@ -50,7 +58,7 @@ def _emit_update(k: Any, call: Any, output: int, index: Any) -> Any:
     for axis, (at, pick) in enumerate(zip(index, found.picks, strict=True)):
         if pick.single:
             conditions.append(compare(k, "eq", at, pick.start))
-        elif (pick.start, pick.stride, pick.extent) == (0, 1, call.inputs[0].dims[axis]):
+        elif is_whole(pick, call.inputs[0].dims[axis]):
             places[axis] = at
         else:
             assert pick.start is not None
@@ -71,23 +79,16 @@ def _emit_update(k: Any, call: Any, output: int, index: Any) -> Any:
     return choose(k, every(k, conditions), k.load(4, own), k.load(0, index))
 
 
-def _has_elements(call: Any) -> bool:
+def _readable(call: Any) -> bool:
     """An empty value can't be read for the positions outside the slice."""
     found = known_selection(call, call.inputs[0].dims, 1)
-    if found is None:
-        return False
-    parts = [pick for axis, pick in enumerate(found.picks) if not _is_whole(pick, call.inputs[0].dims[axis])]
-    return all(isinstance(pick.extent, int) and pick.extent > 0 for pick in parts)
-
-
-def _is_whole(pick: Any, extent: Any) -> bool:
-    return not pick.single and (pick.start, pick.stride, pick.extent) == (0, 1, extent)
+    return found is not None and has_elements(found, call.inputs[0].dims)
 
 
 define(
     "TensorStridedSliceUpdate", "input: T, begin: Index, end: Index, strides: Index, value: T -> output: T",
     f"T: type, Index: type in index, {MASKS}",
-    infer=_update_shape, reference=_update, lower=Indexed(_emit_update, when=_has_elements),
+    infer=_update_shape, reference=_update, lower=Indexed(_emit_update, when=_readable),
 )  # fmt: skip
 
 # --- StridedSliceAssign, ResourceStridedSliceAssign ---

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.dims import Dim, Extent
-from stepjit_compiler.lowering import Assemble, Indexed
+from stepjit_compiler.lowering import Assemble, Composite, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import (
     brief,
@@ -18,7 +18,7 @@ from stepjit_compiler.ops.arguments import (
     safe_shape,
     shape_input,
 )  # fmt: skip
-from stepjit_compiler.ops.strided import Selection, select
+from stepjit_compiler.ops.strided import Pick, Selection, select
 
 # --- Slice ---
 
@@ -211,29 +211,73 @@ def _strided_slice_grad(
     found = select(extents, checked_bounds(call, begin, end, strides), call.attrs, call.fail)
     if dy.shape != found.shape:
         call.fail(f"shape of dy was {brief(dy.shape)} instead of {brief(found.shape)}")
+    return _placed(extents, found, dy)
+
+
+def _placed(extents: tuple[int, ...], found: Selection, dy: np.ndarray) -> np.ndarray:
     result = filled(extents, dy.dtype)
     index = numpy_index(found)
     result[index] = dy.reshape(np.shape(result[index]))
     return result
 
 
-def _assemble_grad(call: Any) -> list[tuple[int, tuple[Extent, ...]]]:
+def _expand_grad(x: Any, call: Any, shape: Any, begin: Any, end: Any, strides: Any, dy: Any) -> Any:
+    """A block without gaps is copied into its place; with gaps, each element finds out whether it is in the slice."""
+    found = known_selection(call, call.types[0].dims, 1)
+    assert found is not None
+    masks = {name: call.attrs[name] for name in call.attrs if name.endswith("_mask")}
+    if not _is_block(found):
+        zeros = x.op("Fill", shape, x.const(0, call.dtypes[0]))
+        return x.op("TensorStridedSliceUpdate", zeros, begin, end, strides, dy, **masks)
+    block = x.op("Reshape", dy, x.dims([1 if pick.single else pick.extent for pick in found.picks]))
+    return x.op("_PlaceBlock", shape, begin, end, strides, block, **masks)
+
+
+def _is_block(found: Selection) -> bool:
+    return all(pick.stride == 1 for pick in found.picks)
+
+
+def _grad_is_native(call: Any) -> bool:
+    found = None if call.known(0) is None else known_selection(call, call.types[0].dims, 1)
+    return found is not None and (_is_block(found) or has_elements(found, call.types[0].dims))
+
+
+def has_elements(found: Selection, shape: tuple[Extent, ...]) -> bool:
+    """Whether the slice surely has an element to read for positions outside of it."""
+    parts = [pick for pick, extent in zip(found.picks, shape, strict=True) if not is_whole(pick, extent)]
+    return all(isinstance(pick.extent, int) and pick.extent > 0 for pick in parts)
+
+
+def is_whole(pick: Pick, extent: Extent) -> bool:
+    """Whether all of a dimension is picked in its order."""
+    return not pick.single and (pick.start, pick.stride, pick.extent) == (0, 1, extent)
+
+
+_GRAD = "shape: Index, begin: Index, end: Index, strides: Index, dy: T -> output: T"
+
+define(
+    "StridedSliceGrad", _GRAD, f"T: type, Index: type in index, {MASKS}",
+    infer=_strided_slice_grad_shape, reference=_strided_slice_grad,
+    lower=Composite(_expand_grad, when=_grad_is_native),
+)  # fmt: skip
+
+# --- _PlaceBlock: StridedSliceGrad for steps of 1, with dy of the result's rank ---
+
+
+def _place_block(
+    call: Call, shape: np.ndarray, begin: np.ndarray, end: np.ndarray, strides: np.ndarray, dy: np.ndarray
+) -> np.ndarray:
+    extents = safe_shape(call, integers(shape))
+    return _placed(extents, select(extents, checked_bounds(call, begin, end, strides), call.attrs, call.fail), dy)
+
+
+def _block_parts(call: Any) -> list[tuple[int, tuple[Extent, ...]]]:
     found = known_selection(call, call.types[0].dims, 1)
     assert found is not None
     return [(4, tuple(pick.start for pick in found.picks))]  # type: ignore[misc]
 
 
-def _contiguous(call: Any) -> bool:
-    """A block of the same rank, so that dy is copied in as it is."""
-    found = known_selection(call, call.types[0].dims, 1)
-    if found is None or found.layout != tuple(range(len(found.picks))):
-        return False
-    return all(pick.stride == 1 for pick in found.picks) and call.known(0) is not None
-
-
 define(
-    "StridedSliceGrad", "shape: Index, begin: Index, end: Index, strides: Index, dy: T -> output: T",
-    f"T: type, Index: type in index, {MASKS}",
-    infer=_strided_slice_grad_shape, reference=_strided_slice_grad,
-    lower=Assemble(_assemble_grad, lambda call: 0, when=_contiguous),
+    "_PlaceBlock", _GRAD, f"T: type, Index: type in index, {MASKS}",
+    infer=lambda x: [shape_input(x, 0)], reference=_place_block, lower=Assemble(_block_parts, lambda call: 0),
 )  # fmt: skip
