@@ -31,10 +31,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run what the arguments ask for; 1 when a peer's results are wrong."""
     args = _arguments(argv)
-    chosen = [
-        w for w in WORKLOADS
-        if (not args.only or any(part in w.name for part in args.only)) and not any(part in w.name for part in args.skip)
-    ]  # fmt: skip
+    chosen = [w for w in WORKLOADS if not args.only or any(part in w.name for part in args.only)]
+    chosen = [w for w in chosen if not any(part in w.name for part in args.skip)]
     if args.list:
         for workload in chosen:
             print(f"{workload.name:24} {workload.title}")
@@ -44,9 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     if unknown or not chosen:
         print(f"no such peer: {', '.join(unknown)}" if unknown else "no such workload", file=sys.stderr)
         return 2
-    setup = Setup(args.quick, args.rounds, None if args.no_pin else args.cpu, not args.no_pin, dict(
-        item.split("=", 1) for item in args.python
-    ))  # fmt: skip
+    pythons = dict(item.split("=", 1) for item in args.python)
+    setup = Setup(args.quick, args.rounds, args.cpu, not args.no_pin, pythons)
     results = runner.run(chosen, peers, setup)
     report.show(results, judge(results))
     if args.json:

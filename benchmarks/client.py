@@ -23,16 +23,16 @@ class Worker:
     def __init__(self, peer: str, setup: Setup, scratch: str) -> None:
         self.peer, self._setup, self._scratch = peer, setup, scratch
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile(dir=scratch)
+        self._log = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - open as long as the worker may write
         self._pending = b""
 
     def _start(self) -> subprocess.Popen[bytes]:
         cpu = self._setup.processor()
-        command = [self._setup.python(self.peer), "-m", "benchmarks.worker", self.peer, "-" if cpu is None else str(cpu)]
+        python = self._setup.python(self.peer)
+        command = [python, "-m", "benchmarks.worker", self.peer, "-" if cpu is None else str(cpu)]
+        environment, pipe = variables(self._scratch), subprocess.PIPE
         self._pending = b""
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, cwd=ROOT, env=variables(self._scratch)
-        )
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, cwd=ROOT, env=environment)
         self._process = process
         return process
 

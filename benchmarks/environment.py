@@ -12,13 +12,8 @@ PEERS = ("stepjit", "tensorflow", "jax", "numba", "numpy", "c")
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_ONE_THREAD = {
-    name: "1"
-    for name in (
-        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
-        "TF_NUM_INTEROP_THREADS", "NPROC",
-    )
-}  # fmt: skip
+_THREADS = "OMP OPENBLAS MKL NUMBA"
+_ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in _THREADS.split()}
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
 _XLA = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",

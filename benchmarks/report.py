@@ -14,6 +14,15 @@ from benchmarks.targets import OURS, Verdict
 
 _WIDTH = 230
 
+_PARTS = (
+    ("build", 1e3, "build ms"),
+    ("first", 1e3, "first result ms"),
+    ("total", 1e3, "total ms"),
+    ("build_us_per_op", 1, "build us/op"),
+    ("sweep", 1e3, "all feeds ms"),
+    ("compiles", 1, "compiles"),
+)
+
 
 def show(results: Results, verdicts: Sequence[Verdict]) -> None:
     """Print to stdout: in colour and boxes on a terminal, plain when piped."""
@@ -26,7 +35,8 @@ def show(results: Results, verdicts: Sequence[Verdict]) -> None:
         for name, column in measured.columns.items():
             if column.error or column.missing:
                 word = "WRONG" if column.error else "none"
-                console.print(f"{measured.workload.name} {name}: {word}: {column.error or column.missing}", markup=False)
+                why = column.error or column.missing
+                console.print(f"{measured.workload.name} {name}: {word}: {why}", markup=False)
     console.print(_targets(verdicts, console.is_terminal))
     counts = [sum(v.met is state for v in verdicts) for state in (True, False, None)]
     console.print(f"targets: {counts[0]} met, {counts[1]} missed, {counts[2]} without figures")
@@ -74,15 +84,14 @@ def _short(value: float) -> str:
 
 def _cold(cold: Sequence[Measured], terminal: bool) -> Table:
     table = _table("from nothing: medians", terminal)
-    for heading in ("workload", "peer", "build ms", "first result ms", "total ms", "build us/op", "all feeds ms", "compiles"):
-        table.add_column(heading, justify="left" if heading in ("workload", "peer") else "right")
+    table.add_column("workload")
+    table.add_column("peer")
+    for _, _, heading in _PARTS:
+        table.add_column(heading, justify="right")
     for measured in cold:
         for name, column in measured.columns.items():
             if column.cold:
-                parts = [
-                    ("build", 1e3), ("first", 1e3), ("total", 1e3), ("build_us_per_op", 1), ("sweep", 1e3), ("compiles", 1),
-                ]  # fmt: skip
-                cells = ["" if (p := column.part(part)) is None else f"{p * scale:.4g}" for part, scale in parts]
+                cells = ["" if (p := column.part(part)) is None else f"{p * scale:.4g}" for part, scale, _ in _PARTS]
                 table.add_row(measured.workload.name, name.split(".")[0], *cells)
     return table
 

@@ -170,22 +170,8 @@ class _Run:
             found = _load(file)
             # Without a reference, the first peer beside stepjit is one.
             wanted = wanted if wanted is not None else found
-            column.error = self._difference(wanted, found)
-
-    def _difference(self, wanted: list[np.ndarray], found: list[np.ndarray]) -> str:
-        if len(wanted) != len(found):
-            return f"{len(found)} results, not {len(wanted)}"
-        for i, (want, have) in enumerate(zip(wanted, found, strict=True)):
-            if want.shape != have.shape:
-                return f"result {i} has shape {have.shape}, not {want.shape}"
-            scale = float(np.max(np.abs(want))) if want.size else 0.0
-            try:
-                rtol = self._workload.tolerance
-                np.testing.assert_allclose(have.astype(float), want.astype(float), rtol=rtol, atol=rtol * scale)
-            except AssertionError as error:
-                lines = [line for line in str(error).splitlines() if "difference" in line]
-                return f"result {i} differs: {'; '.join(lines)}"
-        return ""
+            tolerance = self._workload.excused.get(worker.peer, self._workload.tolerance)
+            column.error = _difference(wanted, found, tolerance)
 
     def _cold(self) -> None:
         # Turn 0 is thrown away: libraries load in it.
@@ -200,6 +186,21 @@ class _Run:
                     self.measured.columns[name].missing = str(parts)
                 elif parts and turn:
                     self.measured.columns[name].cold.append(parts)
+
+
+def _difference(wanted: list[np.ndarray], found: list[np.ndarray], rtol: float) -> str:
+    if len(wanted) != len(found):
+        return f"{len(found)} results, not {len(wanted)}"
+    for i, (want, have) in enumerate(zip(wanted, found, strict=True)):
+        if want.shape != have.shape:
+            return f"result {i} has shape {have.shape}, not {want.shape}"
+        scale = float(np.max(np.abs(want))) if want.size else 0.0
+        try:
+            np.testing.assert_allclose(have.astype(float), want.astype(float), rtol=rtol, atol=rtol * scale)
+        except AssertionError as error:
+            lines = [line for line in str(error).splitlines() if "difference" in line]
+            return f"result {i} differs: {'; '.join(lines)}"
+    return ""
 
 
 def _load(file: str) -> list[np.ndarray]:

@@ -59,8 +59,9 @@ def _times(columns: Sequence[str], least: float, to: str = OURS) -> Rule:
 
     def rule(measured: Measured) -> Verdict:
         found = _best_ratio(measured, columns, to)
-        what = f">= {least:g}x faster than {' or '.join(columns)}" if least >= 1 else f"<= {1 / least:.2g}x {columns[0]}'s time"
-        text = f"{found[1]:.2f}x ({found[0]})" if found else ""
+        names = " or ".join(columns)
+        what = f">= {least:g}x faster than {names}" if least >= 1 else f"<= {1 / least:.2g}x the time of {names}"
+        text = "" if not found else f"{found[1] if least >= 1 else 1 / found[1]:.2f}x ({found[0]})"
         return _verdict(measured, what, found[1] if found else None, text, bool(found and found[1] >= least))
 
     return rule
@@ -94,8 +95,8 @@ _C = ("c.c", "c.c_fast")
 
 _RULES: dict[str, Sequence[Rule]] = {
     "scalar_step": [
-        _times(["numba.array"], 3), _times(["numba.float"], 3), _times(["jax.jit"], 50), _times(["tensorflow.run"], 300),
-        _times(_C, 1 / 1.5),
+        _times(["numba.array"], 3), _times(["numba.float"], 3), _times(["jax.jit"], 50),
+        _times(["tensorflow.run"], 300), _times(_C, 1 / 1.5),
     ],
     "call_overhead": [
         _below(0.25), _below(3, "stepjit.run"), _times(["numba.array", "jax.jit", "tensorflow.direct"], 1),
@@ -105,7 +106,8 @@ _RULES: dict[str, Sequence[Rule]] = {
     "call_lists": [_below(5)],
     "call_float64": [_below(5)],
     "kalman": [
-        _times(["numba.array"], 3), _times(["numba.tuned"], 3), _times(["jax.jit"], 50), _times(["tensorflow.run"], 300),
+        _times(["numba.array"], 3), _times(["numba.tuned"], 3), _times(["jax.jit"], 50),
+        _times(["tensorflow.run"], 300),
     ],
     "policy": [
         _times(["numba.array"], 3), _times(["numba.closed"], 3), _times(["jax.jit", "jax.closed"], 15),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -48,13 +49,8 @@ class Peer:
 
     def __init__(self, name: str) -> None:
         self._stepjit = name == "stepjit"
-        if self._stepjit:
-            import stepjit.compat.v1 as tf
-        else:
-            import tensorflow.compat.v1 as tf
-
-            tf.disable_v2_behavior()
-        self._tf: Any = tf
+        self._tf: Any = importlib.import_module(f"{name}.compat.v1")
+        self._tf.disable_v2_behavior()
         self._built: list[_Built] = []
 
     def about(self) -> str:
@@ -100,7 +96,13 @@ class Peer:
         return config
 
     def _build(self, workload: Workload, inputs: Arrays, body: Any = None, **config: bool) -> _Built:
-        built = _Built(self._tf, workload, inputs, self._config(**config), body)
+        # Reference variables, TF1's default, exist neither for XLA nor for the single-threaded executor.
+        if config:
+            self._tf.enable_resource_variables()
+        try:
+            built = _Built(self._tf, workload, inputs, self._config(**config), body)
+        finally:
+            self._tf.disable_resource_variables()
         self._built.append(built)
         return built
 
@@ -125,11 +127,7 @@ class Peer:
     def _xla(self, workload: Workload, inputs: Arrays) -> Variant:
         """XLA: the whole graph as one compiled function, or clusters of it where variables are in the way."""
         if workload.variables or workload.stateful:
-            self._tf.enable_resource_variables()
-            try:
-                built = self._build(workload, inputs, xla=True)
-            finally:
-                self._tf.disable_resource_variables()
+            built = self._build(workload, inputs, xla=True)
         else:
             built = self._build(workload, inputs, body=_compiled_body(workload))
         return built.call_variant(self._private_callable(built))

@@ -19,6 +19,8 @@ class Workload:
     title = ""
     tolerance = 1e-5
     """Relative, and absolute in terms of the result's largest value."""
+    excused: Mapping[str, float] = {}
+    """By peer: a tolerance of its own, where the peer is known to be less exact."""
     steps = 1
     """Steps from the initial state after which results are compared."""
     stateful = False
@@ -65,7 +67,3 @@ class Workload:
     def expected(self, *inputs: Any) -> Sequence[np.ndarray] | None:
         """What the last of `steps` steps returns, computed in float64; None: peers are compared with each other."""
         return None
-
-    def count(self, peer: str, state: Any) -> dict[str, float]:
-        """Further figures of a cold build."""
-        return {}

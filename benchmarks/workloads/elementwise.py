@@ -153,7 +153,8 @@ class BlackScholes(Workload):
                 d1 = (math.log(spot[i] / strike[i]) + drift * years[i]) / root
                 d2 = d1 - root
                 now = strike[i] * math.exp(-rate * years[i])
-                found = spot[i] * half * (one + math.erf(d1 * root_half)) - now * half * (one + math.erf(d2 * root_half))
+                n1, n2 = half * (one + math.erf(d1 * root_half)), half * (one + math.erf(d2 * root_half))
+                found = spot[i] * n1 - now * n2
                 calls[i], puts[i] = found, found - spot[i] + now
             return calls, puts
 

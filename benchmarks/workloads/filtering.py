@@ -93,7 +93,8 @@ class Kalman(Workload):
         return {"numpy": (lambda x, p, z: _step(np, x, p, z, np.linalg.inv), inputs)}
 
     def expected(self, *inputs: Any) -> Sequence[np.ndarray]:
-        return _step(np, *[each.astype(float) for each in inputs], np.linalg.inv)
+        x, p, z = (each.astype(float) for each in inputs)
+        return _step(np, x, p, z, np.linalg.inv)
 
 
 def _tuned(numba: Any) -> Any:

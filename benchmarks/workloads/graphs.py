@@ -53,7 +53,8 @@ class RandomGraph(_Graph):
 
     def body(self, xp: Any, *feeds: Any) -> Any:
         rng = np.random.default_rng(5)
-        values, ops, unused = list(feeds), 0, set()
+        values, ops = list(feeds), 0
+        unused: set[int] = set()
         while ops < self._count - len(unused) - 1:
             kind = int(rng.integers(0, 9))
             # Mostly near ones, as in programs, sometimes far.
@@ -132,7 +133,8 @@ class TwentyOps(Workload):
         def total(value: Any, axis: int) -> Any:
             return tf.reduce_sum(value, axis, keep_dims=True)
 
-        return self.body(tf, total, tf.matmul, *placeholders, params)
+        x, y = placeholders
+        return self.body(tf, total, tf.matmul, x, y, params)
 
     def jax(self, inputs: Arrays) -> Mapping[str, Call]:
         import jax
@@ -150,7 +152,7 @@ class TwentyOps(Workload):
         def total(value: Any, axis: int) -> Any:
             return np.sum(value, axis, keepdims=True)
 
-        return self.body(np, total, np.matmul, *exact[:2], exact[2:])
+        return self.body(np, total, np.matmul, exact[0], exact[1], exact[2:])
 
 
 WORKLOADS = (TwentyOps(), RandomGraph(1000), LongChain(5000))

@@ -15,6 +15,8 @@ class LayerNorm(Workload):
 
     name = "layer_norm"
     title = "layer norm, 128x768"
+    # TensorFlow with oneDNN replaces the pattern by a kernel whose variance is not the one that was asked for.
+    excused = {"tensorflow": 1e-2}
 
     def inputs(self, rng: np.random.Generator) -> Arrays:
         x, gamma, beta = rng.normal(size=(128, 768)), rng.normal(size=768), rng.normal(size=768)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ MLP = (784, 256, 256, 10)
 def weights(rng: np.random.Generator, sizes: Sequence[int]) -> Arrays:
     """w1, b1, w2, b2, ...: scaled normal matrices and small biases."""
     made: list[np.ndarray] = []
-    for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+    for before, after in pairwise(sizes):
         made.append((rng.normal(size=(before, after)) / np.sqrt(before)).astype(np.float32))
         made.append((rng.normal(size=after) * 0.1).astype(np.float32))
     return tuple(made)
