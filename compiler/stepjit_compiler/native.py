@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from stepjit_runtime import abi
+
 _LOCK = threading.Lock()
 
 
@@ -102,11 +104,11 @@ def compiles() -> tuple[int, float]:
     return _compiles, _seconds
 
 
-def code_options() -> tuple[str, str, str, str]:
-    """What object code depends on beside its IR: triple, CPU, its features (sorted), and LLVM's version."""
+def code_options() -> tuple[str, ...]:
+    """What object code depends on beside its IR: triple, CPU, its features (sorted), versions of LLVM and of the ABI."""
     with _LOCK:
         target = _target()
-    return target.triple, target.cpu, ",".join(sorted(target.features.split(","))), target.version
+    return target.triple, target.cpu, ",".join(sorted(target.features.split(","))), target.version, abi.VERSION
 
 
 def _dump(text: str) -> str:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+VERSION = "abi 1"
+"""To be raised with any change here or in what the functions of `support` mean: it is part of programs' keys."""
+
 INSTANCE_VECTORCALL = 16
 """Where a step callable keeps the native function that calls go to; null: calls go to `__call__`."""
 INSTANCE_CONTEXT = 24
@@ -39,9 +42,10 @@ CONTEXT = _offsets((
 SLOT = _offsets(("data", "initialised", "layout", "bytes"))
 """A variable: 64-byte aligned buffer, whether it holds a value, the number of its dtype and shape, the bytes."""
 
-SESSION = _offsets(("closed", "readers", "writers", "pins"))
+SESSION = _offsets(("closed", "readers", "writers", "pins", "reading", "assigning"))
 """A session: steps that run without the GIL and read (`readers`) or write (`writers`) variables; steps with host ops
-(`pins`), for whose sake buffers are not freed. Changed with the GIL held only."""
+(`pins`), for whose sake buffers are not freed. These are native code's, with the GIL held; the last two are Python's:
+it copies a variable out, or changes one."""
 
 BLOCK_HEADER = 64
 """A block of the arena free list: {next, size}, and its memory this many bytes on."""

@@ -45,8 +45,8 @@ class Executable:
     """
 
     __slots__ = (
-        "__weakref__", "_arena", "_array_pointers", "_data_pointers", "_layouts", "_slots", "constants", "linked", "manifest",
-        "resources", "variables",
+        "__weakref__", "_arena", "_array_pointers", "_data_pointers", "_layouts", "_slots", "constants", "linked",
+        "manifest", "resources", "variables",
     )  # fmt: skip
 
     def __init__(

@@ -1,14 +1,18 @@
 """State of one session: variables, random streams, and the record through which running steps are counted.
 
-Native code reads a variable through its record (`abi.SLOT`) and the session through its own (`abi.SESSION`). Both are
-changed with the GIL held only. Steps that run without the GIL count themselves in; who would disturb them waits here.
+Native code reads a variable through its record (`abi.SLOT`) and the session through its own (`abi.SESSION`). Steps that
+run without the GIL count themselves in there; who would disturb them waits. Python, whose copies let go of the GIL too,
+says first what it is about to do, so that no step starts, and then waits for those under way.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,11 +25,12 @@ ALIGNMENT = 64
 _FIRST_WAIT, _LONGEST_WAIT = 20e-6, 2e-3
 
 _layouts: dict[tuple[DType, tuple[int, ...]], int] = {}
+_layout_numbers = itertools.count(1)
 
 
 def layout_number(dtype: DType, shape: tuple[int, ...]) -> int:
     """A number, from 1 on, that stands for that dtype and shape in this process."""
-    return _layouts.setdefault((dtype, shape), len(_layouts) + 1)
+    return _layouts.get((dtype, shape)) or _layouts.setdefault((dtype, shape), next(_layout_numbers))
 
 
 def aligned_buffer(size: int) -> np.ndarray:
@@ -33,6 +38,13 @@ def aligned_buffer(size: int) -> np.ndarray:
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]
+
+
+def _poll(busy: Callable[[], object]) -> None:
+    pause = _FIRST_WAIT
+    while busy():
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_WAIT)
 
 
 class Record:
@@ -76,36 +88,36 @@ class Variable:
         """Make room for a value of that shape; what is held is lost unless it has that shape already."""
         if self.shape == shape:
             return
-        if self._array is not None:
-            self._resources.wait(write=True)
-            self._resources.retire(self._array)
-        self._array = self._room(shape)
-        self.shape = shape
-        self.record["initialised"] = 0
-        self.record["data"] = self._array.ctypes.data
-        self.record["bytes"] = self._array.nbytes
-        self.record["layout"] = layout_number(self.dtype, shape)
+        room = self._room(shape)
+        with self._resources.access("assigning"):
+            if self._array is not None:
+                self._resources.retire(self._array)
+            self._array, self.shape = room, shape
+            self.record["initialised"] = 0
+            self.record["data"] = room.ctypes.data
+            self.record["bytes"] = room.nbytes
+            self.record["layout"] = layout_number(self.dtype, shape)
 
     def read(self) -> np.ndarray:
         """A copy of the value; OpFailure (failed precondition) when there is none."""
-        self._resources.wait(write=False)
-        if not self.initialised or self._array is None:
-            raise OpFailure(f"Attempting to use uninitialized value {self.name}", FAILED_PRECONDITION)
-        return self._array.copy()
+        with self._resources.access("reading"):
+            if not self.initialised or self._array is None:
+                raise OpFailure(f"Attempting to use uninitialized value {self.name}", FAILED_PRECONDITION)
+            return self._array.copy()
 
     def assign(self, value: np.ndarray) -> None:
         """Take a value of the variable's dtype, of any shape."""
         value = np.asarray(value, self.dtype.np)
-        self.reserve(value.shape)
-        self._resources.wait(write=True)
-        assert self._array is not None
-        self._array[...] = value
-        self.record["initialised"] = 1
+        with self._resources.access("assigning"):
+            self.reserve(value.shape)
+            assert self._array is not None
+            self._array[...] = value
+            self.record["initialised"] = 1
 
     def clear(self) -> None:
         """Hold nothing, as before the first value."""
-        self._resources.wait(write=True)
-        self.record["initialised"] = 0
+        with self._resources.access("assigning"):
+            self.record["initialised"] = 0
 
     def _room(self, shape: tuple[int, ...]) -> np.ndarray:
         if self.dtype.itemsize == 0:
@@ -130,6 +142,7 @@ class Resources:
         self._streams: dict[Any, Any] = {}
         self.others: dict[tuple[str, str, str], Any] = {}
         self._retired: list[np.ndarray] = []
+        self._access = threading.RLock()
 
     @property
     def closed(self) -> bool:
@@ -156,8 +169,9 @@ class Resources:
 
     def reset(self, containers: tuple[str, ...] | None = None) -> None:
         """Drop the state in the containers; in all of them by default."""
-        for key in [key for key in self._variables if containers is None or key[0] in containers]:
-            self._variables.pop(key)._free()
+        with self.access("assigning"):
+            for key in [key for key in self._variables if containers is None or key[0] in containers]:
+                self._variables.pop(key)._free()
         for other in [key for key in self.others if containers is None or key[0] in containers]:
             self._close_one(self.others.pop(other))
         self._sweep()
@@ -168,7 +182,6 @@ class Resources:
         others, self.others = self.others, {}
         for other in others.values():
             self._close_one(other)
-        self.wait(write=True)
         self.reset()
         self._streams.clear()
 
@@ -178,16 +191,24 @@ class Resources:
         if close is not None:
             close()
 
-    def busy(self, write: bool) -> bool:
-        """Whether a step is under way that a reader (or writer) of variables would disturb."""
-        return bool(self.record["writers"] or (write and self.record["readers"]))
+    @contextmanager
+    def access(self, how: str) -> Iterator[None]:
+        """Have the variables for oneself, `reading` or `assigning`, as far as native code is concerned."""
+        with self._access:
+            before = self.record[how]
+            self.record[how] = 1
+            try:
+                _poll(lambda: self._flying(how == "assigning"))
+                yield
+            finally:
+                self.record[how] = before
 
     def wait(self, write: bool) -> None:
-        """Wait until no step is under way that a reader (or writer) of variables would disturb."""
-        pause = _FIRST_WAIT
-        while self.busy(write):
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_WAIT)
+        """Wait until nothing is under way that keeps a step which reads (or writes) variables from starting."""
+        _poll(lambda: self._flying(write) or self.record["assigning"] or (write and self.record["reading"]))
+
+    def _flying(self, write: bool) -> int:
+        return self.record["writers"] or (self.record["readers"] if write else 0)
 
     def retire(self, array: np.ndarray) -> None:
         """Free a buffer once no suspended step can still point to it."""

@@ -26,6 +26,7 @@ Native code keeps plain pointers to all of these; contexts keep them alive, and 
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _Slow = Callable[[int, tuple[Any, ...], "tuple[str, ...] | None"], Any]
 
+_LOCK = threading.Lock()
 _HAVE_VECTORCALL = 1 << 11
 _BASETYPE = 1 << 10
 _TYPE_FLAGS_OFFSET = 168
@@ -108,20 +110,21 @@ class StepCallable(_Native):  # type: ignore[misc]
 
     def attach(self, context: Context) -> None:
         """Try `context` for calls that none before it takes."""
-        last = self._contexts[-1] if self._contexts else None
-        # Never dropped before the callable is: another thread may be inside any of them.
-        self._contexts.append(context)
-        if last is not None:
-            last.hand_on_to(context)
-            return
-        _word(id(self) + abi.INSTANCE_CONTEXT).value = context.address
-        _word(id(self) + abi.INSTANCE_VECTORCALL).value = context.executable.linked.step
+        with _LOCK:
+            # Never dropped before the callable is: another thread may be inside any of them.
+            self._contexts.append(context)
+            if len(self._contexts) > 1:
+                self._contexts[-2].hand_on_to(context)
+                return
+            _word(id(self) + abi.INSTANCE_CONTEXT).value = context.address
+            _word(id(self) + abi.INSTANCE_VECTORCALL).value = context.executable.linked.step
 
     def detach(self) -> None:
         """Be cold again: all calls go to `slow`, until the next `attach` starts a new list."""
-        _word(id(self) + abi.INSTANCE_VECTORCALL).value = None
-        self._retired = [*getattr(self, "_retired", ()), *self._contexts]
-        self._contexts = []
+        with _LOCK:
+            _word(id(self) + abi.INSTANCE_VECTORCALL).value = None
+            self._retired = [*getattr(self, "_retired", ()), *self._contexts]
+            self._contexts = []
 
 
 def _word(address: int) -> ctypes.c_void_p:

@@ -141,9 +141,9 @@ class Guards(Frame):
         if not used:
             return
         if self.reads or self.writes:
-            busy = self.field(self.session, abi.SESSION["writers"], "i64")
-            if self.writes:
-                busy = self.b.or_(busy, self.field(self.session, abi.SESSION["readers"], "i64"))
+            busy = self.b.int64(0)
+            for name in ("writers", "assigning", "readers", "reading")[: 4 if self.writes else 2]:
+                busy = self.b.or_(busy, self.field(self.session, abi.SESSION[name], "i64"))
             self.refuse_if(self.b.compare("ne", busy, self.b.int64(0)), abi.BUSY)
         records, layouts = self.context("slots"), self.context("layouts")
         for slot in used:
