@@ -1,4 +1,4 @@
-"""The BLAS that large matrix products call: the shared library of the scipy-openblas64 wheel, loaded when first asked for."""
+"""The BLAS that large matrix products call: the library in the scipy-openblas64 wheel, loaded when first asked for."""
 
 from __future__ import annotations
 

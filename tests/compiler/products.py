@@ -9,6 +9,7 @@ from typing import Any
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numpy as np
+
 from stepjit_compiler import dims, native
 from stepjit_compiler.lower import matmul
 from stepjit_compiler.lower.builder import Builder, Value

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from products import Compiled, K, M, N, ir_of
+
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lower import matmul
 from stepjit_compiler.lower.matmul import Product

@@ -25,7 +25,7 @@ CHAINS = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """How to tile: full tiles of `rows` by `vectors` of `lanes`, `packed` panels of B, results `direct` or `buffered`."""
+    """How to tile: `rows` by `vectors` of `lanes`, B in `packed` panels or not, results `direct` or `buffered`."""
 
     lanes: int
     rows: int
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """One product being emitted: sizes, operands, what to do with results, and `scratch` (None: the plan needs none)."""
+    """One product being emitted: sizes, operands, what to do with results; `scratch` is None if the plan needs none."""
 
     b: Builder
     dtype: DType
