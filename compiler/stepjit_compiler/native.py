@@ -105,7 +105,7 @@ def compiles() -> tuple[int, float]:
 
 
 def code_options() -> tuple[str, ...]:
-    """What object code depends on beside its IR: triple, CPU, its features (sorted), versions of LLVM and of the ABI."""
+    """What object code depends on beside its IR: triple, CPU, its features (sorted), versions of LLVM and the ABI."""
     with _LOCK:
         target = _target()
     return target.triple, target.cpu, ",".join(sorted(target.features.split(","))), target.version, abi.VERSION

@@ -103,11 +103,13 @@ def test_it_is_an_ordinary_object(eight: Any) -> None:
 
 def test_cycles_are_collected_with_code_and_contexts() -> None:
     made = executable(*multiply_add(5))
-    step = StepCallable(lambda *told: step)
-    step.attach(made.context(lambda *told: step, fail, layout=SINGLE))
+    held: list[Any] = []
+    step = StepCallable(lambda *told: held)
+    step.attach(made.context(lambda *told: held, fail, layout=SINGLE))
     step.me = step  # type: ignore[attr-defined]
+    held.append(step)
     gone = [weakref.ref(step), weakref.ref(made), weakref.ref(made.linked)]
-    del step, made
+    del step, made, held
     gc.collect()
     assert [each() for each in gone] == [None] * 3
 
