@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -74,7 +75,9 @@ class Constant(Initializer):
 
     def __init__(self, value: Any = 0, dtype: Any = dtypes.float32, verify_shape: bool = False) -> None:
         if not (np.isscalar(value) or isinstance(value, (list, tuple, np.ndarray))):
-            raise TypeError(f"Invalid type for initial value: {type(value)} (expected Python scalar, list, tuple or array)")
+            raise TypeError(
+                f"Invalid type for initial value: {type(value)} (expected Python scalar, list, tuple or array)"
+            )
         self.value, self.dtype, self._verify_shape = value, as_dtype(dtype), verify_shape
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None, verify_shape: Any = None) -> Tensor:
@@ -155,7 +158,7 @@ class VarianceScaling(Initializer):
     ValueError for a scale that isn't positive, or an unknown mode or distribution.
     """
 
-    _arguments = ("scale", "mode", "distribution", "seed", "dtype")
+    _arguments: tuple[str, ...] = ("scale", "mode", "distribution", "seed", "dtype")
 
     def __init__(
         self,
@@ -234,7 +237,7 @@ class Orthogonal(Initializer):
         number = self.dtype if dtype is None else dtype
         dims = [int(each) for each in shape]
         if len(dims) < 2:
-            raise ValueError(f"The tensor to initialize, specified by argument `shape` must be at least two-dimensional. Received shape={shape}")
+            raise ValueError(f"an orthogonal initial value must be at least two-dimensional, and shape is {shape}")
         rows, columns = math.prod(dims[:-1]), dims[-1]
         normal = random.random_normal((max(rows, columns), min(rows, columns)), dtype=number, seed=self.seed)
         q, r = apply_op("Qr", input=normal, full_matrices=False)
@@ -256,8 +259,8 @@ class Identity(Initializer):
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Tensor:
         full = shape if partition_info is None else partition_info.full_shape
         if len(full) != 2:
-            raise ValueError("The tensor to initialize, specified by argument `shape` must be at least two-dimensional.")
-        matrix = creation.eye(*[int(each) for each in full], dtype=self.dtype if dtype is None else dtype)
+            raise ValueError("an identity initial value must be a matrix (two-dimensional)")
+        matrix = creation.eye(int(full[0]), int(full[1]), dtype=self.dtype if dtype is None else dtype)
         if partition_info is not None:
             matrix = apply_op("Slice", input=matrix, begin=list(partition_info.var_offset), size=list(shape))
         return apply_op("Mul", x=self.gain, y=matrix, name="mul")
@@ -281,6 +284,24 @@ def he_normal(seed: int | None = None) -> Initializer:
 def he_uniform(seed: int | None = None) -> Initializer:
     """Uniform in ±√(6 / fan_in)."""
     return VarianceScaling(2.0, "fan_in", "uniform", seed)
+
+
+def takes_no_arguments(initializer: Any) -> bool:
+    """Whether a callable is the value's function itself rather than a function of shape and dtype."""
+    if isinstance(initializer, Initializer):
+        return False
+    try:
+        return not inspect.signature(initializer).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def takes_partitions(initializer: Any) -> bool:
+    """Whether an initialiser wants to know which part of a variable it is asked for."""
+    try:
+        return "partition_info" in inspect.signature(initializer).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 # TF1's names.

@@ -62,7 +62,11 @@ def _check_weights(losses: Tensor, weights: Tensor) -> None:
 
 
 def compute_weighted_loss(
-    losses: Any, weights: Any = 1.0, scope: str | None = None, loss_collection: Any = GraphKeys.LOSSES, reduction: str = _DEFAULT
+    losses: Any,
+    weights: Any = 1.0,
+    scope: str | None = None,
+    loss_collection: Any = GraphKeys.LOSSES,
+    reduction: str = _DEFAULT,
 ) -> Tensor:
     """The losses times their weights, reduced and added to a collection; ValueError for weights that don't fit."""
     Reduction.validate(reduction)
@@ -124,7 +128,9 @@ def get_regularization_loss(scope: str | None = None, name: str = "total_regular
     return add_n(found, name=name) if found else constant(0.0)
 
 
-def get_total_loss(add_regularization_losses: bool = True, name: str = "total_loss", scope: str | None = None) -> Tensor:
+def get_total_loss(
+    add_regularization_losses: bool = True, name: str = "total_loss", scope: str | None = None
+) -> Tensor:
     """The sum of all losses, with those of regularisers unless told otherwise."""
     found = get_losses(scope)
     if add_regularization_losses:
@@ -137,13 +143,16 @@ def _pair(labels: Any, predictions: Any) -> tuple[Tensor, Tensor]:
     if labels is None or predictions is None:
         raise ValueError("labels and predictions must not be None.")
     y, t = (convert_to_tensor(each) for each in (predictions, labels))
-    y, t = (each if each.dtype.base_dtype.name == "float32" else apply_op("Cast", x=each, DstT="float32") for each in (y, t))
+    y, t = (
+        each if each.dtype.base_dtype.name == "float32" else apply_op("Cast", x=each, DstT="float32") for each in (y, t)
+    )
     y.shape.assert_is_compatible_with(t.shape)
     return y, t
 
 
 def absolute_difference(
-    labels: Any, predictions: Any, weights: Any = 1.0, scope: str | None = None, loss_collection: Any = GraphKeys.LOSSES,
+    labels: Any, predictions: Any, weights: Any = 1.0, scope: str | None = None,
+    loss_collection: Any = GraphKeys.LOSSES,
     reduction: str = _DEFAULT,
 ) -> Tensor:  # fmt: skip
     """|predictions - labels|, weighted."""
@@ -153,7 +162,8 @@ def absolute_difference(
 
 
 def mean_squared_error(
-    labels: Any, predictions: Any, weights: Any = 1.0, scope: str | None = None, loss_collection: Any = GraphKeys.LOSSES,
+    labels: Any, predictions: Any, weights: Any = 1.0, scope: str | None = None,
+    loss_collection: Any = GraphKeys.LOSSES,
     reduction: str = _DEFAULT,
 ) -> Tensor:  # fmt: skip
     """(predictions - labels)², weighted."""
@@ -177,7 +187,8 @@ def huber_loss(
 
 
 def hinge_loss(
-    labels: Any, logits: Any, weights: Any = 1.0, scope: str | None = None, loss_collection: Any = GraphKeys.LOSSES,
+    labels: Any, logits: Any, weights: Any = 1.0, scope: str | None = None,
+    loss_collection: Any = GraphKeys.LOSSES,
     reduction: str = _DEFAULT,
 ) -> Tensor:  # fmt: skip
     """max(0, 1 - sign * logits), with labels of 0 and 1 as signs, weighted."""
@@ -198,7 +209,9 @@ def log_loss(
         hit = _op("Mul", t, apply_op("Log", x=_op("AddV2", y, epsilon)))
         rest = apply_op("Log", x=_op("AddV2", _op("Sub", 1.0, y), epsilon))
         miss = _op("Mul", _op("Sub", 1.0, t), rest)
-        return compute_weighted_loss(_op("Sub", apply_op("Neg", x=hit), miss), weights, inner, loss_collection, reduction)
+        return compute_weighted_loss(
+            _op("Sub", apply_op("Neg", x=hit), miss), weights, inner, loss_collection, reduction
+        )
 
 
 def cosine_distance(
@@ -247,7 +260,9 @@ def softmax_cross_entropy(
         x.shape.assert_is_compatible_with(t.shape)
         if label_smoothing > 0:
             axis = len(t.dims or ()) - 1
-            classes = apply_op("StridedSlice", input=shape_of(t), begin=[axis], end=[axis + 1], strides=[1], shrink_axis_mask=1)
+            classes = apply_op(
+                "StridedSlice", input=shape_of(t), begin=[axis], end=[axis + 1], strides=[1], shrink_axis_mask=1
+            )
             share = _op("RealDiv", label_smoothing, apply_op("Cast", x=classes, DstT=x.dtype.base_dtype))
             t = _op("AddV2", _op("Mul", t, 1.0 - label_smoothing), share)
         fixed = apply_op("StopGradient", input=t, name="labels_stop_gradient")
@@ -256,7 +271,8 @@ def softmax_cross_entropy(
 
 
 def sparse_softmax_cross_entropy(
-    labels: Any, logits: Any, weights: Any = 1.0, scope: str | None = None, loss_collection: Any = GraphKeys.LOSSES,
+    labels: Any, logits: Any, weights: Any = 1.0, scope: str | None = None,
+    loss_collection: Any = GraphKeys.LOSSES,
     reduction: str = _DEFAULT,
 ) -> Tensor:  # fmt: skip
     """The cross entropy of class numbers with softmax(logits), weighted."""
@@ -274,7 +290,7 @@ def sparse_softmax_cross_entropy(
 def mean_pairwise_squared_error(
     labels: Any, predictions: Any, weights: Any = 1.0, scope: str | None = None, loss_collection: Any = GraphKeys.LOSSES
 ) -> Tensor:  # fmt: skip
-    """The mean over pairs of a sample's elements of the squared difference of their errors, weighted by sample."""
+    """The mean over pairs of a sample's elements of the squared difference of their errors, summed with weights."""
     with name_scope(scope, "mean_pairwise_squared_error", [predictions, labels, weights]):
         y, t = _pair(labels, predictions)
         errors = _op("Sub", y, t)
@@ -289,9 +305,8 @@ def mean_pairwise_squared_error(
         second = apply_op("DivNoNan", x=square_of_sum, y=_op("Mul", each, pairs))
         per_sample = _op("Mul", 2.0, _op("Sub", first, second))
         loss = reduce_sum(_op("Mul", per_sample, weights))
-        mean = apply_op("DivNoNan", x=loss, y=_present(per_sample, convert_to_tensor(weights)), name="value")
-        add_loss(mean, loss_collection)
-        return mean
+        add_loss(loss, loss_collection)
+        return loss
 
 
 __all__ = [

@@ -15,7 +15,7 @@ from stepjit_runtime.dtypes import DType
 
 @dataclass(frozen=True)
 class Part:
-    """Where one part lies in the whole; also what an initialiser gets as `partition_info`, and a saver as slice info."""
+    """Where one part lies in the whole: an initialiser's `partition_info`, a saver's slice info."""
 
     full_name: str
     full_shape: list[int]
@@ -53,7 +53,9 @@ def partitions(partitioner: Callable[..., Sequence[int]], shape: TensorShape, dt
     counts = [int(count) for count in partitioner(shape=shape, dtype=dtype)]
     dims = [int(extent) for extent in shape.as_list() if extent is not None]
     if len(counts) != len(dims):
-        raise ValueError(f"Partitioner returned a partition list that does not match the Variable's rank: {counts} vs. {shape}")
+        raise ValueError(
+            f"Partitioner returned a partition list that does not match the Variable's rank: {counts} vs. {shape}"
+        )
     if any(count < 1 for count in counts):
         raise ValueError(f"Partitioner returned zero partitions for some axes: {counts}")
     cut = [axis for axis, count in enumerate(counts) if count > 1]
@@ -128,7 +130,12 @@ class PartitionedVariable:
     def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         """Let every part be its share of `value`."""
         return [
-            each.assign(apply_op("Slice", input=value, begin=part.var_offset, size=part.var_shape), use_locking, name, read_value)
+            each.assign(
+                apply_op("Slice", input=value, begin=part.var_offset, size=part.var_shape),
+                use_locking,
+                name,
+                read_value,
+            )
             for each, part in zip(self._variables, self._parts)
         ]
 

@@ -16,7 +16,8 @@ from stepjit.framework.scopes import name_scope
 from stepjit.framework.shape import TensorShape
 from stepjit.framework.tensor import Tensor
 from stepjit.partitioned import PartitionedVariable, partitions
-from stepjit.variables import Variable, VariableAggregation, VariableSynchronization
+from stepjit.variable_kinds import VariableAggregation, VariableSynchronization
+from stepjit.variables import Variable
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType, as_dtype
 
@@ -82,7 +83,12 @@ class VariableScope:
     ) -> None:
         self._name, self._reuse, self._initializer, self._regularizer = name, reuse, initializer, regularizer
         self._caching_device, self._partitioner, self._custom_getter = caching_device, partitioner, custom_getter
-        self._name_scope, self._dtype, self._use_resource, self._constraint = name_scope, dtype, use_resource, constraint
+        self._name_scope, self._dtype, self._use_resource, self._constraint = (
+            name_scope,
+            dtype,
+            use_resource,
+            constraint,
+        )
 
     @property
     def name(self) -> str:
@@ -258,10 +264,11 @@ def _get(
             f"Variable {name} does not exist, or was not created with tf.get_variable(). Did you mean to set "
             "reuse=tf.AUTO_REUSE in VarScope?"
         )
-    options = dict(
-        trainable=trainable, collections=collections, caching_device=caching_device, validate_shape=validate_shape,
-        constraint=constraint, use_resource=use_resource, synchronization=synchronization, aggregation=aggregation,
-    )  # fmt: skip
+    options = {
+        "trainable": trainable, "collections": collections, "caching_device": caching_device, "constraint": constraint,
+        "validate_shape": validate_shape, "use_resource": use_resource, "synchronization": synchronization,
+        "aggregation": aggregation,
+    }  # fmt: skip
     if partitioner is not None and wanted is not None and wanted.is_fully_defined() and len(wanted):
         slices = partitions(partitioner, wanted, number)
         made = [
@@ -298,13 +305,13 @@ def _make(
     by_value = not callable(initializer)
     if by_value and shape is not None:
         raise ValueError("If initializer is a constant, do not specify shape.")
-    if not by_value and (shape is None or not shape.is_fully_defined()):
-        if not _takes_no_arguments(initializer):
-            raise ValueError(f"Shape of a new variable ({name}) must be fully defined, but instead was {shape}.")
+    needs_shape = not by_value and not initializers.takes_no_arguments(initializer)
+    if needs_shape and (shape is None or not shape.is_fully_defined()):
+        raise ValueError(f"Shape of a new variable ({name}) must be fully defined, but instead was {shape}.")
     start: Any = initializer
-    if not by_value and not _takes_no_arguments(initializer):
+    if needs_shape:
         assert shape is not None
-        info = {} if part is None or not _takes_partitions(initializer) else {"partition_info": part}
+        info = {} if part is None or not initializers.takes_partitions(initializer) else {"partition_info": part}
 
         def start() -> Any:
             return initializer(shape.as_list(), dtype=dtype, **info)
@@ -328,23 +335,6 @@ def _default_initializer(name: str, dtype: DType) -> Any:
     if dtype.is_integer or dtype.is_bool:
         return initializers.Zeros()
     raise ValueError(f"An initializer for variable {name} of {dtype.base_dtype} is required")
-
-
-def _takes_no_arguments(initializer: Any) -> bool:
-    """Whether a callable is the value's function itself rather than a function of shape and dtype."""
-    if isinstance(initializer, initializers.Initializer):
-        return False
-    try:
-        return not inspect.signature(initializer).parameters
-    except (TypeError, ValueError):
-        return False
-
-
-def _takes_partitions(initializer: Any) -> bool:
-    try:
-        return "partition_info" in inspect.signature(initializer).parameters
-    except (TypeError, ValueError):
-        return False
 
 
 def get_variable_scope() -> VariableScope:
@@ -381,10 +371,19 @@ def get_variable(
     )  # fmt: skip
 
 
-def get_local_variable(name: str, *args: Any, trainable: bool = False, collections: Any = None, **kwargs: Any) -> Any:
+def get_local_variable(
+    name: str,
+    shape: Any = None,
+    dtype: Any = None,
+    initializer: Any = None,
+    regularizer: Any = None,
+    trainable: bool = False,
+    collections: Any = None,
+    **options: Any,
+) -> Any:
     """As `get_variable`, in the collection of local variables and not trained."""
     keys = [GraphKeys.LOCAL_VARIABLES] if collections is None else [*collections, GraphKeys.LOCAL_VARIABLES]
-    return get_variable(name, *args, trainable=False, collections=keys, **kwargs)
+    return get_variable(name, shape, dtype, initializer, regularizer, False, keys, **options)
 
 
 class variable_scope:  # noqa: N801 - TF's name
@@ -418,10 +417,10 @@ class variable_scope:  # noqa: N801 - TF's name
         if name_or_scope is not None and not isinstance(name_or_scope, (str, VariableScope)):
             raise TypeError("VariableScope: name_or_scope must be a string or VariableScope.")
         self._target, self._default, self._reuse = name_or_scope, default_name, reuse or None
-        self._options = dict(
-            initializer=initializer, regularizer=regularizer, caching_device=caching_device, partitioner=partitioner,
-            dtype=dtype, use_resource=use_resource, constraint=constraint,
-        )  # fmt: skip
+        self._options = {
+            "initializer": initializer, "regularizer": regularizer, "caching_device": caching_device,
+            "partitioner": partitioner, "dtype": dtype, "use_resource": use_resource, "constraint": constraint,
+        }  # fmt: skip
         self._custom_getter, self._opens_names = custom_getter, auxiliary_name_scope
         self._blocks: list[AbstractContextManager[Any]] = []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -14,43 +13,8 @@ from stepjit.framework.scopes import name_scope
 from stepjit.framework.shape import TensorShape, as_dims
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops import state
+from stepjit.variable_kinds import VariableAggregation, VariableSynchronization, resource_variables_enabled
 from stepjit_runtime.dtypes import DType, as_dtype
-
-
-class VariableSynchronization(enum.Enum):
-    """How a variable of several replicas is kept in step; there is one replica here."""
-
-    AUTO = 0
-    NONE = 1
-    ON_WRITE = 2
-    ON_READ = 3
-
-
-class VariableAggregation(enum.Enum):
-    """How the updates of several replicas are joined; there is one replica here."""
-
-    NONE = 0
-    SUM = 1
-    MEAN = 2
-    ONLY_FIRST_REPLICA = 3
-
-
-_defaults = {"use_resource": False}
-
-
-def enable_resource_variables() -> None:
-    """Make resource variables the default."""
-    _defaults["use_resource"] = True
-
-
-def disable_resource_variables() -> None:
-    """Make reference variables the default again."""
-    _defaults["use_resource"] = False
-
-
-def resource_variables_enabled() -> bool:
-    """Whether variables are resource variables by default."""
-    return _defaults["use_resource"]
 
 
 def _wants_resource(use_resource: bool | None) -> bool:
@@ -105,7 +69,9 @@ class Variable:
         if collections is None:
             collections = [GraphKeys.GLOBAL_VARIABLES]
         if not isinstance(collections, (list, tuple, set)):
-            raise ValueError(f"collections argument to Variable constructor must be a list, tuple, or set. Got {collections}")
+            raise ValueError(
+                f"collections argument to Variable constructor must be a list, tuple, or set. Got {collections}"
+            )
         self._trainable = True if trainable is None else bool(trainable)
         self._constraint, self._caching_device = constraint, caching_device
         self._synchronization, self._aggregation = synchronization, aggregation
@@ -223,9 +189,7 @@ class Variable:
 
         session = session or get_default_session()
         if session is None:
-            raise ValueError(
-                "Either session argument should be provided or default session should be established"
-            )
+            raise ValueError("Either session argument should be provided or default session should be established")
         session.run(self.initializer, {self.initializer.inputs[1]: value})
 
     def set_shape(self, shape: Any) -> None:
@@ -237,11 +201,15 @@ class Variable:
         """Let the value be `value`; gives the new value, or the op with `read_value=False`."""
         raise AssertionError
 
-    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_add(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         """Add `delta`; gives the new value, or the op with `read_value=False`."""
         raise AssertionError
 
-    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_sub(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         """Subtract `delta`; gives the new value, or the op with `read_value=False`."""
         raise AssertionError
 
@@ -372,12 +340,16 @@ class RefVariable(Variable):
         result = state.assign(self, value, use_locking=use_locking, name=name)
         return result if read_value else result.op
 
-    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_add(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         """Add `delta`; gives the new value, or the op with `read_value=False`."""
         result = state.assign_add(self, delta, use_locking=use_locking, name=name)
         return result if read_value else result.op
 
-    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_sub(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         """Subtract `delta`; gives the new value, or the op with `read_value=False`."""
         result = state.assign_sub(self, delta, use_locking=use_locking, name=name)
         return result if read_value else result.op
@@ -484,11 +456,15 @@ class ResourceVariable(Variable):
         """Let the value be `value`; gives the new value, or the op with `read_value=False`."""
         return self._update("AssignVariableOp", value, name, read_value)
 
-    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_add(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         """Add `delta`; gives the new value, or the op with `read_value=False`."""
         return self._update("AssignAddVariableOp", delta, name, read_value)
 
-    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_sub(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         """Subtract `delta`; gives the new value, or the op with `read_value=False`."""
         return self._update("AssignSubVariableOp", delta, name, read_value)
 

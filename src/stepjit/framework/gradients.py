@@ -111,7 +111,7 @@ def _starting_gradients(grad_ys: Any, ys: Sequence[Tensor]) -> list[Gradient]:
 def _ones_like(y: Tensor, i: int) -> Tensor:
     if not _differentiable(y):
         raise TypeError(
-            f"Gradients of tensors must be floating, complex or bfloat16; y {y.name} has dtype {y.dtype.base_dtype.name}"
+            f"Gradients of tensors must be floating or complex; y {y.name} has dtype {y.dtype.base_dtype.name}"
         )
     shape = _shape(y)
     name = f"grad_ys_{i}"

@@ -76,20 +76,16 @@ class IndexedSlices:
 def slices_to_tensor(value: IndexedSlices, name: str | None = None) -> Tensor:
     """The dense tensor that `value` stands for; ValueError when its dense shape is unknown."""
     if value.dense_shape is None:
-        raise ValueError(
-            f"Tensor conversion requested for IndexedSlices for argument without dense_shape: {value!s}"
-        )
-    rows = apply_op(
-        "StridedSlice", input=value.dense_shape, begin=[0], end=[1], strides=[1], shrink_axis_mask=1
-    )
-    return apply_op(
-        "UnsortedSegmentSum", data=value.values, segment_ids=value.indices, num_segments=rows, name=name
-    )
+        raise ValueError(f"Tensor conversion requested for IndexedSlices for argument without dense_shape: {value!s}")
+    rows = apply_op("StridedSlice", input=value.dense_shape, begin=[0], end=[1], strides=[1], shrink_axis_mask=1)
+    return apply_op("UnsortedSegmentSum", data=value.values, segment_ids=value.indices, num_segments=rows, name=name)
 
 
 def _convert(value: IndexedSlices, dtype: Any = None, name: str | None = None, as_ref: bool = False) -> Tensor:
     if dtype is not None and not dtype.is_compatible_with(value.dtype):
-        raise ValueError(f"Tensor conversion requested dtype {dtype.name} for IndexedSlices with dtype {value.dtype.name}")
+        raise ValueError(
+            f"Tensor conversion requested dtype {dtype.name} for IndexedSlices with dtype {value.dtype.name}"
+        )
     return slices_to_tensor(value, name)
 
 

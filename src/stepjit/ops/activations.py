@@ -36,7 +36,10 @@ def _relu_grad(op: Operation, grad: Tensor) -> Tensor:
 @RegisterGradient("ReluGrad")
 def _relu_grad_grad(op: Operation, grad: Tensor) -> Grads:
     features = op.inputs[1]
-    return [apply_op("ReluGrad", gradients=grad, features=features), apply_op("ZerosLike", x=features, name="zeros_like")]
+    return [
+        apply_op("ReluGrad", gradients=grad, features=features),
+        apply_op("ZerosLike", x=features, name="zeros_like"),
+    ]
 
 
 def relu6(features: Any, name: str | None = None) -> Tensor:
@@ -53,7 +56,10 @@ def _relu6_grad(op: Operation, grad: Tensor) -> Tensor:
 @RegisterGradient("Relu6Grad")
 def _relu6_grad_grad(op: Operation, grad: Tensor) -> Grads:
     features = op.inputs[1]
-    return [apply_op("Relu6Grad", gradients=grad, features=features), apply_op("ZerosLike", x=features, name="zeros_like")]
+    return [
+        apply_op("Relu6Grad", gradients=grad, features=features),
+        apply_op("ZerosLike", x=features, name="zeros_like"),
+    ]
 
 
 def elu(features: Any, name: str | None = None) -> Tensor:
@@ -173,12 +179,14 @@ def _over_axis(kind: str, logits: Any, axis: Any, dim: Any, name: str | None) ->
     axis = -1 if axis is None else axis
     x = convert_to_tensor(logits)
     if isinstance(axis, Tensor) or x.dims is None or axis == -1 or axis == len(x.dims) - 1:
-        if isinstance(axis, Tensor) or axis != -1 and x.dims is None:
+        if isinstance(axis, Tensor) or (axis != -1 and x.dims is None):
             raise ValueError(f"{kind} over an axis other than the last needs a static axis and rank")
         return apply_op(kind, logits=x, name=name)
     rank = len(x.dims)
     if not -rank <= axis < rank:
-        raise ValueError(f"`axis` (currently {axis}) must be in the range [-{rank}, {rank}) where {rank} is rank of input.")
+        raise ValueError(
+            f"`axis` (currently {axis}) must be in the range [-{rank}, {rank}) where {rank} is rank of input."
+        )
     order = list(range(rank))
     order[axis], order[-1] = order[-1], order[axis]
     perm = constant(order, dtype="int32")

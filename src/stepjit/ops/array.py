@@ -1,7 +1,8 @@
-"""Shapes and layouts: shape, reshape, transpose, concat, split, stack, pad, tile, ...; in TF1's signatures, with gradients."""
+"""Shapes: shape, reshape, transpose, concat, split, stack, ...; in TF1's signatures, with gradients."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def size(input: Any, name: str | None = None, out_type: Any = None) -> Tensor:
             return apply_op("Cast", x=total, DstT=number, name=scope)
         x = convert_to_tensor(input)
         if x.dims is not None and None not in x.dims:
-            return constant(int(np.prod(x.dims, dtype=np.int64)), dtype=number, name=scope)
+            return constant(math.prod(extent or 0 for extent in x.dims), dtype=number, name=scope)
         return apply_op("Size", input=x, out_type=number, name=scope)
 
 
@@ -69,7 +70,16 @@ def rank(input: Any, name: str | None = None) -> Tensor:
         return apply_op("Rank", input=x, name=scope)
 
 
-for _kind in ("Shape", "ShapeN", "Size", "Rank", "ConcatOffset", "InvertPermutation", "BroadcastGradientArgs", "BroadcastArgs"):
+for _kind in (
+    "Shape",
+    "ShapeN",
+    "Size",
+    "Rank",
+    "ConcatOffset",
+    "InvertPermutation",
+    "BroadcastGradientArgs",
+    "BroadcastArgs",
+):
     NotDifferentiable(_kind)
 
 
@@ -159,11 +169,15 @@ def matrix_transpose(a: Any, name: str | None = "matrix_transpose", conjugate: b
             count = apply_op("Rank", input=x)
             last = [apply_op("Sub", x=count, y=k, name="sub") for k in (2, 1)]
             start = apply_op("Range", start=0, limit=last[0], delta=1)
-            order: Any = apply_op("ConcatV2", values=[start, apply_op("Pack", values=last[::-1])], axis=0, name="concat")
+            order: Any = apply_op(
+                "ConcatV2", values=[start, apply_op("Pack", values=last[::-1])], axis=0, name="concat"
+            )
         else:
             ndims = len(x.dims)
             if ndims < 2:
-                raise ValueError(f"Argument `a` should be a (batch) matrix with rank >= 2.  Received `a` = {x} with shape: {x.shape}")
+                raise ValueError(
+                    f"Argument `a` should be a (batch) matrix with rank >= 2.  Received `a` = {x} with shape: {x.shape}"
+                )
             order = [*range(ndims - 2), ndims - 1, ndims - 2]
         return transpose(x, order, conjugate=conjugate)
 
@@ -198,7 +212,7 @@ def broadcast_static_shape(shape_x: Any, shape_y: Any) -> Any:
         elif a is None or b is None:
             result.append(a if b is None else b)
         else:
-            raise ValueError(f"Incompatible shapes for broadcasting. Two shapes are compatible if for each dimension pair they are either equal or one of them is 1. Received: {x} and {y}.")
+            raise ValueError(f"Incompatible shapes for broadcasting: {x} and {y}")
     return TensorShape(result)
 
 
@@ -245,7 +259,9 @@ def _pieces(op: Operation, grad: Any, parts: Sequence[Tensor], axis: Tensor) -> 
         extents = [part.dims[place] for part in parts if part.dims is not None]
         if None not in extents:
             sizes = constant(extents, dtype="int32")
-            return apply_op("SplitV", value=grad, size_splits=sizes, split_dim=place, num_split=len(parts), name="split")
+            return apply_op(
+                "SplitV", value=grad, size_splits=sizes, split_dim=place, num_split=len(parts), name="split"
+            )
     place = apply_op("FloorMod", x=axis, y=apply_op("Rank", input=parts[0]), name="mod")
     shapes = apply_op("ShapeN", input=list(parts))
     offsets = apply_op("ConcatOffset", concat_dim=place, shape=shapes)
@@ -261,18 +277,24 @@ def _sliced_pieces(grad: IndexedSlices, parts: Sequence[Tensor], axis: Any) -> l
         start: Any = 0
         result: list[Any] = []
         for part, whole in zip(parts, shapes):
-            length = apply_op("StridedSlice", input=whole, begin=[place], end=[place + 1], strides=[1], shrink_axis_mask=1)
+            length = apply_op(
+                "StridedSlice", input=whole, begin=[place], end=[place + 1], strides=[1], shrink_axis_mask=1
+            )
             count = len(part.dims or ())
             begin = apply_op("Pack", values=[start if k == place else 0 for k in range(count)])
             size_ = apply_op("Pack", values=[length if k == place else -1 for k in range(count)])
-            result.append(IndexedSlices(apply_op("Slice", input=grad.values, begin=begin, size=size_), grad.indices, whole))
+            result.append(
+                IndexedSlices(apply_op("Slice", input=grad.values, begin=begin, size=size_), grad.indices, whole)
+            )
             start = apply_op("AddV2", x=start, y=length)
         return result
     start, result = constant(0, dtype=grad.indices.dtype.base_dtype), []
     for whole in shapes:
         length = apply_op("StridedSlice", input=whole, begin=[0], end=[1], strides=[1], shrink_axis_mask=1)
         end = apply_op("AddV2", x=start, y=apply_op("Cast", x=length, DstT=grad.indices.dtype.base_dtype))
-        inside = apply_op("LogicalAnd", x=apply_op("GreaterEqual", x=grad.indices, y=start), y=apply_op("Less", x=grad.indices, y=end))
+        inside = apply_op(
+            "LogicalAnd", x=apply_op("GreaterEqual", x=grad.indices, y=start), y=apply_op("Less", x=grad.indices, y=end)
+        )
         chosen = apply_op("Squeeze", input=apply_op("Where", input=inside), squeeze_dims=[1])
         rows = apply_op("GatherV2", params=grad.indices, indices=chosen, axis=0)
         values = apply_op("GatherV2", params=grad.values, indices=chosen, axis=0)
@@ -281,7 +303,9 @@ def _sliced_pieces(grad: IndexedSlices, parts: Sequence[Tensor], axis: Any) -> l
     return result
 
 
-def split(value: Any, num_or_size_splits: Any, axis: Any = 0, num: int | None = None, name: str | None = "split") -> list[Tensor]:
+def split(
+    value: Any, num_or_size_splits: Any, axis: Any = 0, num: int | None = None, name: str | None = "split"
+) -> list[Tensor]:
     """`value` cut along `axis` into a number of equal parts, or into parts of given sizes.
 
     ValueError when the number of sizes is known neither statically nor by `num`.
@@ -300,7 +324,10 @@ def split(value: Any, num_or_size_splits: Any, axis: Any = 0, num: int | None = 
 
 @RegisterGradient("Split")
 def _split_grad(op: Operation, *grads: Any) -> Grads:
-    return [None, apply_op("ConcatV2", values=list(grads), axis=op.inputs[0], name="concat") if len(grads) > 1 else grads[0]]
+    return [
+        None,
+        apply_op("ConcatV2", values=list(grads), axis=op.inputs[0], name="concat") if len(grads) > 1 else grads[0],
+    ]
 
 
 @RegisterGradient("SplitV")

@@ -113,7 +113,7 @@ def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Tensor:
         return cast(x, target, scope)
 
 
-def bitcast(input: Any, type: Any, name: str | None = None) -> Tensor:  # noqa: A002 - TF's name
+def bitcast(input: Any, type: Any, name: str | None = None) -> Tensor:
     """The same bytes read as another dtype; a last dimension appears or goes when the sizes differ."""
     return apply_op("Bitcast", input=input, type=type, name=name)
 

@@ -116,4 +116,3 @@ def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Ten
         smaller = apply_op("Minimum", x=inverse, y=other)
         scaled = apply_op("Mul", x=values, y=limit, name="mul")
         return apply_op("Identity", input=apply_op("Mul", x=scaled, y=smaller, name="mul"), name=scope)
-

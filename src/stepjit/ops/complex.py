@@ -18,7 +18,7 @@ def _number(value: float, like: Tensor) -> Tensor:
     return constant(value, dtype=like.dtype.base_dtype)
 
 
-def complex(real: Any, imag: Any, name: str | None = None) -> Tensor:  # noqa: A001 - TF's name
+def complex(real: Any, imag: Any, name: str | None = None) -> Tensor:
     """real + i imag; TypeError unless both are float32 or both float64."""
     with name_scope(name, "Complex", [real, imag]) as scope:
         a, b = convert_to_tensor(real, name="real"), convert_to_tensor(imag, name="imag")

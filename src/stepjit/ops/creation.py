@@ -41,7 +41,7 @@ def _static_dims(shape: Any) -> tuple[int, ...] | None:
     items = [shape] if np.ndim(shape) == 0 and not isinstance(shape, (list, tuple)) else list(shape)
     if any(isinstance(each, Tensor) for each in items):
         return None
-    return tuple(each if each is None else int(each) for each in (getattr(e, "value", e) for e in items))
+    return tuple(int(getattr(each, "value", each)) for each in items)
 
 
 def _filled(shape: Any, number: Any, dtype: DType, scope: str) -> Tensor:
@@ -106,7 +106,7 @@ for _kind in ("ZerosLike", "OnesLike"):
 # --- sequences ---
 
 
-def range(  # noqa: A001 - TF's name
+def range(
     start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str | None = "range"
 ) -> Tensor:  # fmt: skip
     """Numbers from `start` (0 when one bound is given) up to but without `limit`, `delta` apart."""
@@ -138,7 +138,10 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None, axis: int
         return apply_op("LinSpace", start=first, stop=last, num=num, name=name)
     with name_scope(name, "linspace", [start, stop]) as scope:
         weights = apply_op(
-            "LinSpace", start=constant(0, dtype=first.dtype.base_dtype), stop=constant(1, dtype=first.dtype.base_dtype), num=num
+            "LinSpace",
+            start=constant(0, dtype=first.dtype.base_dtype),
+            stop=constant(1, dtype=first.dtype.base_dtype),
+            num=num,
         )
         rank = len(first.dims or ())
         place = axis % (rank + 1)
@@ -156,7 +159,11 @@ NotDifferentiable("LinSpace")
 
 
 def eye(
-    num_rows: Any, num_columns: Any = None, batch_shape: Any = None, dtype: Any = dtypes.float32, name: str | None = None
+    num_rows: Any,
+    num_columns: Any = None,
+    batch_shape: Any = None,
+    dtype: Any = dtypes.float32,
+    name: str | None = None,
 ) -> Tensor:
     """The identity matrix, or one of `num_columns` columns, for every element of `batch_shape`."""
     with name_scope(name, default_name="eye", values=[num_rows, num_columns, batch_shape]):
@@ -217,7 +224,14 @@ def matrix_diag(
         return apply_op("MatrixDiag", diagonal=x, name=name)
     padding = False if x.dtype.base_dtype.is_bool and padding_value == 0 else padding_value
     return apply_op(
-        "MatrixDiagV3", diagonal=x, k=k, num_rows=num_rows, num_cols=num_cols, padding_value=padding, align=align, name=name
+        "MatrixDiagV3",
+        diagonal=x,
+        k=k,
+        num_rows=num_rows,
+        num_cols=num_cols,
+        padding_value=padding,
+        align=align,
+        name=name,
     )
 
 
@@ -335,4 +349,3 @@ def sequence_mask(lengths: Any, maxlen: Any = None, dtype: Any = dtypes.bool_, n
         mask = apply_op("Less", x=positions, y=ends)
         target = as_dtype(dtype).base_dtype
         return mask if target is dtypes.bool_ else apply_op("Cast", x=mask, DstT=target)
-

@@ -83,11 +83,9 @@ def _softmax_cross_entropy_grad(op: Operation, grad: Tensor, grad_of_grad: Tenso
 
 
 def softmax_cross_entropy_with_logits(
-    _sentinel: Any = None, labels: Any = None, logits: Any = None, dim: Any = -1, name: str | None = None, axis: Any = None
+    labels: Any = None, logits: Any = None, dim: Any = -1, name: str | None = None, axis: Any = None
 ) -> Tensor:  # fmt: skip
     """As the _v2, with the labels taken as constants."""
-    if _sentinel is not None:
-        raise ValueError("Only call `softmax_cross_entropy_with_logits` with named arguments (labels=..., logits=..., ...)")
     _named_only("softmax_cross_entropy_with_logits", labels, logits)
     with name_scope(name, "softmax_cross_entropy_with_logits_sg", [logits, labels]) as scope:
         fixed = apply_op("StopGradient", input=labels, name="labels_stop_gradient")
@@ -95,13 +93,9 @@ def softmax_cross_entropy_with_logits(
 
 
 def sparse_softmax_cross_entropy_with_logits(
-    _sentinel: Any = None, labels: Any = None, logits: Any = None, name: str | None = None
+    labels: Any = None, logits: Any = None, name: str | None = None
 ) -> Tensor:  # fmt: skip
     """The cross entropy of class numbers `labels` with softmax(logits); ValueError for shapes that don't fit."""
-    if _sentinel is not None:
-        raise ValueError(
-            "Only call `sparse_softmax_cross_entropy_with_logits` with named arguments (labels=..., logits=..., ...)"
-        )
     _named_only("sparse_softmax_cross_entropy_with_logits", labels, logits)
     with name_scope(name, "SparseSoftmaxCrossEntropyWithLogits", [labels, logits]):
         y, x = convert_to_tensor(labels), convert_to_tensor(logits)
@@ -136,11 +130,9 @@ def _sparse_cross_entropy_grad(op: Operation, grad: Tensor, grad_of_grad: Tensor
 
 
 def sigmoid_cross_entropy_with_logits(
-    _sentinel: Any = None, labels: Any = None, logits: Any = None, name: str | None = None
+    labels: Any = None, logits: Any = None, name: str | None = None
 ) -> Tensor:  # fmt: skip
     """The cross entropy of probabilities `labels` with sigmoid(logits), elementwise; ValueError for unlike shapes."""
-    if _sentinel is not None:
-        raise ValueError("Only call `sigmoid_cross_entropy_with_logits` with named arguments (labels=..., logits=..., ...)")
     _named_only("sigmoid_cross_entropy_with_logits", labels, logits)
     with name_scope(name, "logistic_loss", [logits, labels]) as scope:
         x, y = convert_to_tensor(logits, name="logits"), convert_to_tensor(labels, name="labels")

@@ -57,7 +57,7 @@ def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:
             raise ValueError(f"einsum needs static ranks, and {tensor.name} has none")
         rank = len(tensor.dims)
         extra = rank - len(term.replace("...", ""))
-        if "..." not in term and extra or extra < 0:
+        if ("..." not in term and extra) or extra < 0:
             raise ValueError(f"Equation '{equation}' asks for another rank than {rank} of input {tensor.name}")
         widest = max(widest, extra)
         expanded.append((term, extra))
@@ -116,7 +116,8 @@ def _contract(a: Tensor, a_letters: str, b: Tensor, b_letters: str, needed: set[
 
 def _stretches(a: Tensor, a_letters: str, b: Tensor, b_letters: str, summed: list[str]) -> bool:
     """Whether a summed dimension has extent 1 on one side only, and so broadcasts."""
-    assert a.dims is not None and b.dims is not None
+    assert a.dims is not None
+    assert b.dims is not None
     pairs = [(a.dims[a_letters.index(letter)], b.dims[b_letters.index(letter)]) for letter in summed]
     return any((x == 1) != (y == 1) for x, y in pairs)
 
@@ -169,7 +170,11 @@ def _product(extents: list[Any]) -> Any:
         elif isinstance(result, int) and result == 1:
             result = extent
         else:
-            result = apply_op("Mul", x=result, y=extent) if isinstance(result, Tensor) else apply_op("Mul", x=extent, y=result)
+            result = (
+                apply_op("Mul", x=result, y=extent)
+                if isinstance(result, Tensor)
+                else apply_op("Mul", x=extent, y=result)
+            )
     return result
 
 

@@ -43,7 +43,7 @@ def _inverse(x: Tensor) -> Tensor:
 # --- sign and size ---
 
 
-def abs(x: Any, name: str | None = None) -> Any:  # noqa: A001 - TF's name
+def abs(x: Any, name: str | None = None) -> Any:
     """|x| elementwise; of complex numbers the modulus, as a real tensor."""
     with name_scope(name, "Abs", [x]) as scope:
         x = x if isinstance(x, IndexedSlices) else convert_to_tensor(x, name="x")
@@ -435,7 +435,7 @@ def ceil(x: Any, name: str | None = None) -> Tensor:
     return apply_op("Ceil", x=x, name=name)
 
 
-def round(x: Any, name: str | None = None) -> Tensor:  # noqa: A001 - TF's name
+def round(x: Any, name: str | None = None) -> Tensor:
     """x rounded to the nearest whole number, halves to the even one; integers as they are."""
     x = convert_to_tensor(x, name="x")
     return x if x.dtype.base_dtype.is_integer else apply_op("Round", x=x, name=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ Grads = Sequence[Any]
 # --- slices ---
 
 
-def slice(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:  # noqa: A001 - TF's name
+def slice(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
     """The block of `size` (-1: to the end) that starts at `begin`."""
     return apply_op("Slice", input=input_, begin=begin, size=size, name=name)
 
@@ -59,10 +60,10 @@ def strided_slice(
         from stepjit.ops.creation import ones_like
 
         strides = ones_like(begin)
-    masks = dict(
-        begin_mask=begin_mask, end_mask=end_mask, ellipsis_mask=ellipsis_mask, new_axis_mask=new_axis_mask,
-        shrink_axis_mask=shrink_axis_mask,
-    )  # fmt: skip
+    masks = {
+        "begin_mask": begin_mask, "end_mask": end_mask, "ellipsis_mask": ellipsis_mask, "new_axis_mask": new_axis_mask,
+        "shrink_axis_mask": shrink_axis_mask,
+    }  # fmt: skip
     result = apply_op("StridedSlice", input=input_, begin=begin, end=end, strides=strides, name=name, **masks)
     if var is not None:
         place = dict(zip(("begin", "end", "strides"), result.op.inputs[1:]))
@@ -115,8 +116,8 @@ def _check_index(index: Any) -> None:
     array = isinstance(index, np.ndarray) and index.ndim == 0 and index.dtype.kind in "iu"
     if not (whole or tensor or array):
         raise TypeError(
-            "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are "
-            f"valid indices, got {index!r}"
+            "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar integer tensors are valid "
+            f"indices, got {index!r}"
         )
 
 
@@ -134,10 +135,13 @@ def getitem(tensor: Any, item: Any, var: Any = None) -> Tensor:
 
     TypeError for other kinds of index.
     """
-    if _is_mask(item) or isinstance(item, list) and item and all(isinstance(each, bool) for each in item):
+    if _is_mask(item) or (isinstance(item, list) and item and all(isinstance(each, bool) for each in item)):
         return boolean_mask(tensor, item)
     items = item if isinstance(item, (list, tuple)) else (item,)
-    begin, end, strides, masks = [], [], [], dict.fromkeys(_MASKS, 0)
+    begin: list[Any] = []
+    end: list[Any] = []
+    strides: list[Any] = []
+    masks: dict[str, Any] = dict.fromkeys(_MASKS, 0)
     sources = [tensor]
     for k, part in enumerate(items):
         bit = 1 << k
@@ -167,8 +171,10 @@ def getitem(tensor: Any, item: Any, var: Any = None) -> Tensor:
     with name_scope(None, "strided_slice", sources) as scope:
         vectors = [_vector(part, label) for part, label in ((begin, "stack"), (end, "stack_1"), (strides, "stack_2"))]
         if len({each.dtype for each in vectors}) > 1:
-            vectors = [apply_op("Cast", x=each, DstT="int64") if each.dtype is not dtypes.int64 else each for each in vectors]
-        return strided_slice(tensor, *vectors, var=var, name=scope, **masks)
+            vectors = [
+                apply_op("Cast", x=each, DstT="int64") if each.dtype is not dtypes.int64 else each for each in vectors
+            ]
+        return strided_slice(tensor, vectors[0], vectors[1], vectors[2], var=var, name=scope, **masks)
 
 
 def _extend(begin: list[Any], end: list[Any], strides: list[Any], first: int, last: int) -> None:
@@ -178,17 +184,21 @@ def _extend(begin: list[Any], end: list[Any], strides: list[Any], first: int, la
 
 
 def _vector(values: list[Any], name: str) -> Tensor:
-    plain = [each.value if isinstance(each, Dimension) else each for each in values]
+    plain: list[Any] = [each.value if isinstance(each, Dimension) else each for each in values]
     if any(isinstance(each, Tensor) or hasattr(each, "_as_graph_element") for each in plain):
         tensors = [each for each in plain if not isinstance(each, (int, np.generic, np.ndarray))]
         wide = any(each.dtype.base_dtype is dtypes.int64 for each in tensors)
         number = dtypes.int64 if wide else tensors[0].dtype.base_dtype
         mixed = any(each.dtype.base_dtype is not number for each in tensors)
         if mixed:
-            plain = [apply_op("Cast", x=each, DstT=number) if any(each is t for t in tensors) else each for each in plain]
+            plain = [
+                apply_op("Cast", x=each, DstT=number) if any(each is t for t in tensors) else each for each in plain
+            ]
         return apply_op("Pack", values=plain, T=number, name=name)
     largest = max((abs(int(each)) for each in plain), default=0)
-    dtype = "int64" if largest > 2**31 - 1 or any(getattr(each, "dtype", None) == np.int64 for each in plain) else "int32"
+    dtype = (
+        "int64" if largest > 2**31 - 1 or any(getattr(each, "dtype", None) == np.int64 for each in plain) else "int32"
+    )
     return constant([int(each) for each in plain], dtype=dtype, shape=[len(plain)], name=name)
 
 
@@ -233,7 +243,7 @@ def _rows(params: Tensor, indices: Tensor, grad: Tensor) -> IndexedSlices:
 
 def _size(x: Tensor) -> Tensor:
     if x.dims is not None and None not in x.dims:
-        return constant(int(np.prod(x.dims, dtype=np.int64)), name="Size")
+        return constant(math.prod(extent or 0 for extent in x.dims), name="Size")
     return apply_op("Size", input=x)
 
 
@@ -274,7 +284,9 @@ def _batched_rows(params: Tensor, indices: Tensor, grad: Tensor, place: int, bat
     offsets = apply_op("ExpandDims", input=apply_op("Cast", x=starts, DstT=indices.dtype.base_dtype), dim=1)
     ids = apply_op("Reshape", tensor=apply_op("AddV2", x=flat, y=offsets), shape=[-1])
     rest_axes = [k for k in range(batch, len(params.dims or ())) if k != place]
-    rest = apply_op("GatherV2", params=whole, indices=constant(rest_axes, dtype="int32", shape=[len(rest_axes)]), axis=0)
+    rest = apply_op(
+        "GatherV2", params=whole, indices=constant(rest_axes, dtype="int32", shape=[len(rest_axes)]), axis=0
+    )
     rows = apply_op("Reshape", tensor=front, shape=apply_op("ConcatV2", values=[constant([-1]), rest], axis=0))
     sums = apply_op("UnsortedSegmentSum", data=rows, segment_ids=ids, num_segments=apply_op("Mul", x=batches, y=length))
     leading = apply_op("Slice", input=whole, begin=[0], size=[batch])
@@ -293,7 +305,9 @@ def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
         return gather(convert_to_tensor(params, name="params"), rows, batch_dims=len(rows.dims) - 1)
 
 
-def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: int = 0, bad_indices_policy: str = "") -> Tensor:
+def gather_nd(
+    params: Any, indices: Any, name: str | None = None, batch_dims: int = 0, bad_indices_policy: str = ""
+) -> Tensor:
     """The elements or slices of `params` at the index tuples in the last dimension of `indices`."""
     if batch_dims:
         return _batched_gather_nd(convert_to_tensor(params), convert_to_tensor(indices), batch_dims, name)
@@ -310,7 +324,9 @@ def _batched_gather_nd(params: Tensor, indices: Tensor, batch_dims: int, name: s
             row = apply_op("Range", start=0, limit=extent, delta=1)
             shaped = apply_op("Reshape", tensor=row, shape=[-1 if j == k else 1 for j in range(count)])
             columns.append(apply_op("Cast", x=shaped, DstT=indices.dtype.base_dtype))
-        lead = apply_op("ConcatV2", values=[apply_op("Slice", input=whole, begin=[0], size=[count - 1]), constant([1])], axis=0)
+        lead = apply_op(
+            "ConcatV2", values=[apply_op("Slice", input=whole, begin=[0], size=[count - 1]), constant([1])], axis=0
+        )
         spread = [apply_op("BroadcastTo", input=each, shape=lead) for each in columns]
         return apply_op("GatherNd", params=params, indices=apply_op("ConcatV2", values=[*spread, indices], axis=-1))
 
@@ -381,7 +397,7 @@ def boolean_mask(tensor: Any, mask: Any, name: str | None = "boolean_mask", axis
         x = convert_to_tensor(tensor, name="tensor")
         flags = convert_to_tensor(mask, name="mask")
         if flags.dims is None:
-            raise ValueError("Number of mask dimensions must be specified, even if some dimensions are None.  E.g. shape=[None] is ok, but shape=None is not.")
+            raise ValueError("Number of mask dimensions must be specified: shape=[None] will do, shape=None will not")
         if not flags.dims:
             raise ValueError("mask cannot be scalar.")
         count = len(flags.dims)
@@ -401,7 +417,7 @@ def boolean_mask(tensor: Any, mask: Any, name: str | None = "boolean_mask", axis
             flat = apply_op("Reshape", tensor=x, shape=apply_op("ConcatV2", values=parts, axis=0, name="concat"))
             if x.dims is not None:
                 first = TensorShape(x.dims[place : place + count]).num_elements()
-                flat.set_shape(x.dims[:place] + (first,) + x.dims[place + count :])
+                flat.set_shape((*x.dims[:place], first, *x.dims[place + count :]))
         line = apply_op("Reshape", tensor=flags, shape=[-1]) if count > 1 else flags
         chosen = apply_op("Squeeze", input=apply_op("Where", input=line), squeeze_dims=[1])
         return apply_op("GatherV2", params=flat, indices=chosen, axis=place)
@@ -429,9 +445,17 @@ def one_hot(
             raise TypeError(f"dtype {found} of on_value/off_value does not match dtype parameter {wanted}")
         number = found or wanted or dtypes.float32
         on = constant(True if number.is_bool else 1, dtype=number, name="on_value") if on_value is None else on_value
-        off = constant(False if number.is_bool else 0, dtype=number, name="off_value") if off_value is None else off_value
+        off = (
+            constant(False if number.is_bool else 0, dtype=number, name="off_value") if off_value is None else off_value
+        )
         return apply_op(
-            "OneHot", indices=indices, depth=depth, on_value=on, off_value=off, axis=-1 if axis is None else axis, name=scope
+            "OneHot",
+            indices=indices,
+            depth=depth,
+            on_value=on,
+            off_value=off,
+            axis=-1 if axis is None else axis,
+            name=scope,
         )
 
 

@@ -38,7 +38,9 @@ def _tile_grad(op: Operation, grad: Tensor) -> Grads:
     return [reduce_sum(apply_op("Reshape", tensor=grad, shape=split_shape), axes), None]
 
 
-def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = None, constant_values: Any = 0) -> Tensor:
+def pad(
+    tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = None, constant_values: Any = 0
+) -> Tensor:
     """`tensor` with `paddings[k]` = (before, after) elements added along dimension k.
 
     mode: CONSTANT pads with `constant_values`, REFLECT mirrors without the edge, SYMMETRIC with it. ValueError else.
@@ -50,7 +52,9 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = N
             return apply_op("Pad", input=tensor, paddings=paddings, name=name)
         return apply_op("PadV2", input=tensor, paddings=paddings, constant_values=constant_values, name=name)
     if mode not in ("REFLECT", "SYMMETRIC"):
-        raise ValueError(f"Value of argument `mode` expected to be one of 'CONSTANT', 'REFLECT', 'SYMMETRIC'. Received: {mode}")
+        raise ValueError(
+            f"Value of argument `mode` expected to be one of 'CONSTANT', 'REFLECT', 'SYMMETRIC'. Received: {mode}"
+        )
     return apply_op("MirrorPad", input=tensor, paddings=paddings, mode=mode, name=name)
 
 
@@ -109,13 +113,19 @@ def reverse_sequence(
     """The first `seq_lengths[b]` elements along `seq_axis` back to front, for each b along `batch_axis`."""
     along = either("seq_axis", seq_axis, "seq_dim", seq_dim)
     over = either("batch_axis", batch_axis, "batch_dim", batch_dim)
-    return apply_op("ReverseSequence", input=input, seq_lengths=seq_lengths, seq_dim=along, batch_dim=over or 0, name=name)
+    return apply_op(
+        "ReverseSequence", input=input, seq_lengths=seq_lengths, seq_dim=along, batch_dim=over or 0, name=name
+    )
 
 
 @RegisterGradient("ReverseSequence")
 def _reverse_sequence_grad(op: Operation, grad: Tensor) -> Grads:
     back = apply_op(
-        "ReverseSequence", input=grad, seq_lengths=op.inputs[1], seq_dim=op.attrs["seq_dim"], batch_dim=op.attrs["batch_dim"]
+        "ReverseSequence",
+        input=grad,
+        seq_lengths=op.inputs[1],
+        seq_dim=op.attrs["seq_dim"],
+        batch_dim=op.attrs["batch_dim"],
     )
     return [back, None]
 

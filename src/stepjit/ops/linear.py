@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,7 +119,9 @@ def _contraction(a: Tensor, b: Tensor, axes: Any) -> tuple[list[int], list[int]]
             raise ValueError(f"`axes` must be at least 0. Received: axes={count}.")
         rank = len(a.dims or ())
         if count > rank:
-            raise ValueError(f"`axes` must not be larger than the number of dimensions of tensor {a}. Received: {count}.")
+            raise ValueError(
+                f"`axes` must not be larger than the number of dimensions of tensor {a}. Received: {count}."
+            )
         return list(range(rank - count, rank)), list(range(count))
     if len(axes) != 2:
         raise ValueError(f"`axes` must be an integer or have length 2. Received: axes={axes}.")
@@ -140,13 +143,16 @@ def _as_matrix(x: Tensor, axes: list[int], last: bool) -> tuple[Tensor, Any]:
     rows = [dims[k] for k in free]
     inner = [dims[k] for k in axes]
     if None not in rows and None not in inner:
-        sizes = [int(np.prod(rows, dtype=np.int64)), int(np.prod(inner, dtype=np.int64))]
+        sizes = [math.prod(each or 0 for each in rows), math.prod(each or 0 for each in inner)]
         sizes = sizes if last else sizes[::-1]
         if len(free) == 1 and len(axes) == 1:
             return moved, rows
         return apply_op("Reshape", tensor=moved, shape=sizes), rows
     shape = static_shape(x)
-    parts = [apply_op("GatherV2", params=shape, indices=constant(each, dtype="int32", shape=[len(each)]), axis=0) for each in (free, axes)]
+    parts = [
+        apply_op("GatherV2", params=shape, indices=constant(each, dtype="int32", shape=[len(each)]), axis=0)
+        for each in (free, axes)
+    ]
     if len(free) == 1 and len(axes) == 1:
         return moved, parts[0]
     products = [apply_op("Prod", input=each, reduction_indices=[0]) for each in parts]
@@ -171,8 +177,16 @@ def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:
         if isinstance(a_free, list) and isinstance(b_free, list):
             if len(a_free) == len(b_free) == 1:
                 return product
-            return apply_op("Reshape", tensor=product, shape=constant(a_free + b_free, dtype="int32", shape=[len(a_free) + len(b_free)]), name=scope)
-        parts = [constant(each, dtype="int32", shape=[len(each)]) if isinstance(each, list) else each for each in (a_free, b_free)]
+            return apply_op(
+                "Reshape",
+                tensor=product,
+                shape=constant(a_free + b_free, dtype="int32", shape=[len(a_free) + len(b_free)]),
+                name=scope,
+            )
+        parts = [
+            constant(each, dtype="int32", shape=[len(each)]) if isinstance(each, list) else each
+            for each in (a_free, b_free)
+        ]
         shape = apply_op("ConcatV2", values=parts, axis=constant(0, name="concat/axis"), name="concat")
         return apply_op("Reshape", tensor=product, shape=shape, name=scope)
 
@@ -195,7 +209,7 @@ def norm(
         raise ValueError(f"'ord' must be one of {allowed} or a positive number for vectors, got {ord}")
     with name_scope(name, "norm", [tensor]) as scope:
         x = convert_to_tensor(tensor)
-        if ord in ("fro", "euclidean") or ord == 2 and not is_matrix:
+        if ord in ("fro", "euclidean") or (ord == 2 and not is_matrix):
             squares = reduce_sum(apply_op("Mul", x=x, y=_conj(x), name="mul"), axis, keepdims=True)
             if x.dtype.base_dtype.kind == "c":
                 squares = apply_op("Cast", x=squares, DstT=x.dtype.base_dtype)

@@ -126,7 +126,7 @@ def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
     base = x.dtype.base_dtype if isinstance(x, (Tensor, IndexedSlices)) else None
     factor = convert_to_tensor(scalar, dtype=base, name="scalar")
     if factor.dims not in (None, ()):
-        raise ValueError("Only scalar multiply works, got shape {}".format(factor.shape))
+        raise ValueError(f"Only scalar multiply works, got shape {factor.shape}")
     if isinstance(x, IndexedSlices):
         return IndexedSlices(_mul(factor, x.values, name), x.indices, x.dense_shape)
     return _mul(factor, x, name)
@@ -247,7 +247,7 @@ NotDifferentiable("TruncateMod")
 # --- pow ---
 
 
-def pow(x: Any, y: Any, name: str | None = None) -> Tensor:  # noqa: A001 - TF's name
+def pow(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x to the power y elementwise, broadcasting."""
     with name_scope(name, "Pow", [x]) as scope:
         return apply_op("Pow", x=x, y=y, name=scope)

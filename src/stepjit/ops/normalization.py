@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.constant_value import constant_value
@@ -129,7 +130,11 @@ def batch_normalization(
         inverse = apply_op("Rsqrt", x=_op("AddV2", spread, variance_epsilon, "add"))
         if scale is not None:
             inverse = _op("Mul", inverse, scale, "mul")
-        moved = _op("Mul", mean, inverse, "mul") if isinstance(mean, Tensor) else _op("Mul", convert_to_tensor(mean, dtype=inverse.dtype.base_dtype), inverse, "mul")
+        moved = (
+            _op("Mul", mean, inverse, "mul")
+            if isinstance(mean, Tensor)
+            else _op("Mul", convert_to_tensor(mean, dtype=inverse.dtype.base_dtype), inverse, "mul")
+        )
         rest = apply_op("Neg", x=moved) if offset is None else _op("Sub", offset, moved, "sub")
         factor = inverse if inverse.dtype.base_dtype is number else apply_op("Cast", x=inverse, DstT=number)
         rest = rest if rest.dtype.base_dtype is number else apply_op("Cast", x=rest, DstT=number)
@@ -165,10 +170,14 @@ def dropout(
         y = convert_to_tensor(x, name="x")
         number = y.dtype.base_dtype
         if not number.is_floating:
-            raise ValueError(f"`x.dtype` must be a floating point tensor as `x` will be scaled. Received: x.dtype={y.dtype}")
-        if isinstance(rate, numbers.Real):
+            raise ValueError(
+                f"`x.dtype` must be a floating point tensor as `x` will be scaled. Received: x.dtype={y.dtype}"
+            )
+        if isinstance(rate, (int, float, np.number)):
             if not 0 <= rate < 1:
-                raise ValueError(f"`rate` must be a scalar tensor or a float in the range [0, 1). Received: rate={rate}")
+                raise ValueError(
+                    f"`rate` must be a scalar tensor or a float in the range [0, 1). Received: rate={rate}"
+                )
             if rate == 0:
                 return y
             scaled = _op("Mul", y, constant(1.0 / (1.0 - float(rate)), dtype=number), "Mul")
@@ -200,7 +209,9 @@ def _noise_shape(x: Tensor, noise_shape: Any) -> Any:
         return known
     whole = shape_of(x)
     return [
-        apply_op("StridedSlice", input=whole, begin=[k], end=[k + 1], strides=[1], shrink_axis_mask=1) if each is None else each
+        apply_op("StridedSlice", input=whole, begin=[k], end=[k + 1], strides=[1], shrink_axis_mask=1)
+        if each is None
+        else each
         for k, each in enumerate(known)
     ]
 
@@ -243,7 +254,10 @@ def _sharded(tables: Sequence[Any], ids: Tensor, strategy: str) -> Tensor:
     if strategy == "mod":
         owner, local = _op("FloorMod", flat, count), _op("FloorDiv", flat, count)
     elif strategy == "div":
-        sizes = [apply_op("StridedSlice", input=shape_of(t), begin=[0], end=[1], strides=[1], shrink_axis_mask=1) for t in tables]
+        sizes = [
+            apply_op("StridedSlice", input=shape_of(t), begin=[0], end=[1], strides=[1], shrink_axis_mask=1)
+            for t in tables
+        ]
         total = apply_op("Cast", x=apply_op("AddN", inputs=sizes), DstT=flat.dtype.base_dtype)
         each, extra = _op("FloorDiv", total, count), _op("FloorMod", total, count)
         larger = _op("AddV2", each, 1)
@@ -262,8 +276,6 @@ def _sharded(tables: Sequence[Any], ids: Tensor, strategy: str) -> Tensor:
     found = [gather(table, part, axis=0) for table, part in zip(tables, parts)]
     joined = apply_op("DynamicStitch", indices=places, data=found)
     rest = shape_of(found[0])
-    shape = apply_op(
-        "ConcatV2", values=[shape_of(ids), apply_op("StridedSlice", input=rest, begin=[1], end=[0], strides=[1], end_mask=1)],
-        axis=0,
-    )  # fmt: skip
+    inner = apply_op("StridedSlice", input=rest, begin=[1], end=[0], strides=[1], end_mask=1)
+    shape = apply_op("ConcatV2", values=[shape_of(ids), inner], axis=0)
     return apply_op("Reshape", tensor=joined, shape=shape)

@@ -118,7 +118,7 @@ def _install() -> None:
     for name, operator in operators.items():
         override_operator(name, operator)
         setattr(Variable, name, _on_value(operator))
-    Variable.__getitem__ = lambda variable, item: indexing.getitem(variable.value(), item, variable)  # type: ignore[attr-defined]
+    setattr(Variable, "__getitem__", lambda variable, item: indexing.getitem(variable.value(), item, variable))  # noqa: B010
 
 
 _install()

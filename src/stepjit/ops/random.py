@@ -8,9 +8,9 @@ import numpy as np
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import constant, convert_to_tensor
+from stepjit.framework.random_seed import get_seed
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import name_scope
-from stepjit.framework.random_seed import get_seed
 from stepjit.framework.shape import TensorShape
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
@@ -19,7 +19,7 @@ from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import as_dtype
 
 
-def _seeds(seed: int | None) -> dict[str, int]:
+def _seeds(seed: int | None) -> dict[str, Any]:
     first, second = get_seed(seed)
     return {"seed": first or 0, "seed2": second or 0}
 
@@ -54,10 +54,14 @@ def random_uniform(
         plain_low = isinstance(minval, (int, float, np.number)) and minval == 0
         plain_high = isinstance(maxval, (int, float, np.number)) and maxval == 1
         if number.is_integer:
-            low, high = (convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max")))
+            low, high = (
+                convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max"))
+            )
             return apply_op("RandomUniformInt", shape=dims, minval=low, maxval=high, name=scope, **_seeds(seed))
         if not plain_low or not plain_high:
-            low, high = (convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max")))
+            low, high = (
+                convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max"))
+            )
         unit = apply_op("RandomUniform", shape=dims, dtype=number, **_seeds(seed))
         if plain_low and plain_high:
             return unit
@@ -142,7 +146,8 @@ def _categorical(logits: Any, num_samples: Any, dtype: Any, seed: int | None) ->
 
 
 def random_gamma(
-    shape: Any, alpha: Any, beta: Any = None, dtype: Any = dtypes.float32, seed: int | None = None, name: str | None = None
+    shape: Any, alpha: Any, beta: Any = None, dtype: Any = dtypes.float32, seed: int | None = None,
+    name: str | None = None,
 ) -> Tensor:  # fmt: skip
     """Gamma distributed numbers of shape `shape` + the broadcast shape of alpha and beta."""
     with name_scope(name, "random_gamma", [shape, alpha, beta]):
@@ -190,7 +195,9 @@ def stateless_random_uniform(
         maxval = 1
     with name_scope(name, "stateless_random_uniform", [shape, seed, minval, maxval]) as scope:
         dims = _shape(shape)
-        low, high = (convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max")))
+        low, high = (
+            convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max"))
+        )
         if number.is_integer:
             return apply_op("StatelessRandomUniformInt", shape=dims, seed=seed, minval=low, maxval=high, name=scope)
         unit = apply_op("StatelessRandomUniform", shape=dims, seed=seed, dtype=number)
@@ -198,7 +205,9 @@ def stateless_random_uniform(
         return apply_op("AddV2", x=apply_op("Mul", x=unit, y=width, name="mul"), y=low, name=scope)
 
 
-def _stateless_normal(kind: str, default: str, shape: Any, seed: Any, mean: Any, stddev: Any, dtype: Any, name: Any) -> Tensor:
+def _stateless_normal(
+    kind: str, default: str, shape: Any, seed: Any, mean: Any, stddev: Any, dtype: Any, name: Any
+) -> Tensor:
     with name_scope(name, default, [shape, seed, mean, stddev]) as scope:
         number = as_dtype(dtype)
         dims = _shape(shape)
@@ -231,7 +240,9 @@ def stateless_multinomial(
 ) -> Tensor:  # fmt: skip
     """Class numbers drawn with probabilities softmax(logits), the same ones whenever `seed` is the same."""
     with name_scope(name, "stateless_multinomial", [logits, seed]):
-        return apply_op("StatelessMultinomial", logits=logits, num_samples=num_samples, seed=seed, output_dtype=output_dtype)
+        return apply_op(
+            "StatelessMultinomial", logits=logits, num_samples=num_samples, seed=seed, output_dtype=output_dtype
+        )
 
 
 for _kind in (

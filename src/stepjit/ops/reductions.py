@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,9 +37,7 @@ def _axes(x: Tensor, axis: Any) -> Any:
     return apply_op("Range", start=start, limit=apply_op("Rank", input=x), delta=delta)
 
 
-def _reduce(
-    kind: str, x: Any, axis: Any, keepdims: Any, name: str | None, old_axis: Any, old_keep: Any
-) -> Tensor:
+def _reduce(kind: str, x: Any, axis: Any, keepdims: Any, name: str | None, old_axis: Any, old_keep: Any) -> Tensor:
     axis = either("axis", axis, "reduction_indices", old_axis)
     keep = bool(either("keepdims", keepdims, "keep_dims", old_keep))
     tensor = convert_to_tensor(x, dtype="bool" if kind in ("All", "Any") else None, name="input_tensor")
@@ -165,12 +164,14 @@ def _mean_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
     axes = _known_axes(op)
     spread = _spread(op, grad)
     if axes is not None and x.dims is not None and all(x.dims[axis] is not None for axis in axes):
-        count = constant(max(int(np.prod([x.dims[axis] for axis in axes], dtype=np.int64)), 1), dtype=dtype)
+        count = constant(max(math.prod(x.dims[axis] or 0 for axis in axes), 1), dtype=dtype)
     else:
         sizes = apply_op("Shape", input=x)
         if axes is not None:
             if len(axes) < len(x.dims or ()):
-                sizes = apply_op("GatherV2", params=sizes, indices=constant(axes, dtype="int32", shape=[len(axes)]), axis=0)
+                sizes = apply_op(
+                    "GatherV2", params=sizes, indices=constant(axes, dtype="int32", shape=[len(axes)]), axis=0
+                )
             quotient = apply_op("Prod", input=sizes, reduction_indices=[0])
         else:
             whole = apply_op("Prod", input=sizes, reduction_indices=[0])
@@ -202,7 +203,9 @@ def _prod_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
         others: Any = [k for k in range(len(x.dims)) if k not in axes]
         order: Any = axes + others
         back: Any = np.argsort(order).tolist()
-        axes, others, order, back = (constant(each, dtype="int32", shape=[len(each)]) for each in (axes, others, order, back))
+        axes, others, order, back = (
+            constant(each, dtype="int32", shape=[len(each)]) for each in (axes, others, order, back)
+        )
     else:
         rank = apply_op("Rank", input=x)
         axes = apply_op("Reshape", tensor=apply_op("Cast", x=op.inputs[1], DstT="int32"), shape=[-1])

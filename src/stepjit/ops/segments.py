@@ -166,7 +166,9 @@ def _unsorted_segment_prod_grad(op: Operation, grad: Tensor) -> Grads:
     number = data.dtype.base_dtype
     zero, one = constant(0, dtype=number), constant(1, dtype=number)
     is_zero = apply_op("Equal", x=data, y=zero)
-    zeros = apply_op("UnsortedSegmentSum", data=apply_op("Cast", x=is_zero, DstT=number), segment_ids=ids, num_segments=count)
+    zeros = apply_op(
+        "UnsortedSegmentSum", data=apply_op("Cast", x=is_zero, DstT=number), segment_ids=ids, num_segments=count
+    )
     # With two zeros no element matters, with one only that element does.
     grad = apply_op("SelectV2", condition=apply_op("Greater", x=zeros, y=one), t=zero, e=grad)
     others = apply_op("SelectV2", condition=is_zero, t=one, e=data)
@@ -189,21 +191,24 @@ def _sparse_segment(kind: str, data: Any, indices: Any, ids: Any, name: str | No
 
 
 def sparse_segment_sum(
-    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None, sparse_gradient: bool = False
+    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None,
+    sparse_gradient: bool = False,
 ) -> Tensor:  # fmt: skip
     """The sums of rows `indices` of `data` with the same id."""
     return _sparse_segment("SparseSegmentSum", data, indices, segment_ids, name, num_segments)
 
 
 def sparse_segment_mean(
-    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None, sparse_gradient: bool = False
+    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None,
+    sparse_gradient: bool = False,
 ) -> Tensor:  # fmt: skip
     """The means of rows `indices` of `data` with the same id."""
     return _sparse_segment("SparseSegmentMean", data, indices, segment_ids, name, num_segments)
 
 
 def sparse_segment_sqrt_n(
-    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None, sparse_gradient: bool = False
+    data: Any, indices: Any, segment_ids: Any, name: str | None = None, num_segments: Any = None,
+    sparse_gradient: bool = False,
 ) -> Tensor:  # fmt: skip
     """The sums of rows `indices` of `data` with the same id divided by the root of their number."""
     return _sparse_segment("SparseSegmentSqrtN", data, indices, segment_ids, name, num_segments)
@@ -251,7 +256,9 @@ def _dynamic_partition_grad(op: Operation, *grads: Tensor) -> Grads:
     prefix = static_shape(partitions)
     count = apply_op("Prod", input=prefix, reduction_indices=[0])
     original = apply_op("Reshape", tensor=apply_op("Range", start=0, limit=count, delta=1), shape=prefix)
-    places = apply_op("DynamicPartition", data=original, partitions=partitions, num_partitions=op.attrs["num_partitions"])
+    places = apply_op(
+        "DynamicPartition", data=original, partitions=partitions, num_partitions=op.attrs["num_partitions"]
+    )
     joined = apply_op("DynamicStitch", indices=places, data=list(grads))
     return [apply_op("Reshape", tensor=joined, shape=static_shape(data)), None]
 
@@ -271,7 +278,7 @@ def _dynamic_stitch_grad(op: Operation, grad: Tensor) -> Grads:
 # --- sorting and uniqueness ---
 
 
-def top_k(input: Any, k: Any = 1, sorted: bool = True, index_type: Any = dtypes.int32, name: str | None = None) -> TopK:  # noqa: A002
+def top_k(input: Any, k: Any = 1, sorted: bool = True, index_type: Any = dtypes.int32, name: str | None = None) -> TopK:
     """The k largest elements along the last dimension and where they are; the first of equals."""
     return TopK(*apply_op("TopKV2", input=input, k=k, sorted=sorted, name=name))
 
@@ -283,7 +290,9 @@ def _top_k_grad(op: Operation, grad: Tensor, _: Any) -> Any:
     extent = apply_op("StridedSlice", input=shape_of(x), begin=[-1], end=[0], strides=[1], shrink_axis_mask=1)
     last = apply_op("StridedSlice", input=static_shape(indices), begin=[-1], end=[0], strides=[1], shrink_axis_mask=1)
     table = apply_op("Reshape", tensor=indices, shape=apply_op("Pack", values=[constant(-1), last]))
-    rows = apply_op("StridedSlice", input=apply_op("Shape", input=table), begin=[0], end=[1], strides=[1], shrink_axis_mask=1)
+    rows = apply_op(
+        "StridedSlice", input=apply_op("Shape", input=table), begin=[0], end=[1], strides=[1], shrink_axis_mask=1
+    )
     starts = apply_op("Mul", x=apply_op("Range", start=0, limit=rows, delta=1), y=extent)
     flat = apply_op("AddV2", x=table, y=apply_op("ExpandDims", input=starts, dim=-1))
     line = apply_op("Reshape", tensor=flat, shape=[-1])
@@ -309,9 +318,11 @@ def _order(values: Tensor, axis: int, descending: bool) -> Tensor:
 
 def _along_last(values: Any, axis: int, direction: str) -> tuple[Tensor, list[int] | None]:
     if direction not in ("ASCENDING", "DESCENDING"):
-        raise ValueError(f"Argument `direction` should be one of 'ASCENDING' or 'DESCENDING'. Received: direction={direction}")
+        raise ValueError(
+            f"Argument `direction` should be one of 'ASCENDING' or 'DESCENDING'. Received: direction={direction}"
+        )
     x = convert_to_tensor(values)
-    if axis == -1 or x.dims is not None and axis == len(x.dims) - 1:
+    if axis == -1 or (x.dims is not None and axis == len(x.dims) - 1):
         return x, None
     if x.dims is None:
         raise ValueError("sorting along an axis other than the last needs a static rank")
@@ -320,7 +331,9 @@ def _along_last(values: Any, axis: int, direction: str) -> tuple[Tensor, list[in
     return apply_op("Transpose", x=x, perm=order), order
 
 
-def argsort(values: Any, axis: int = -1, direction: str = "ASCENDING", stable: bool = False, name: str | None = None) -> Tensor:
+def argsort(
+    values: Any, axis: int = -1, direction: str = "ASCENDING", stable: bool = False, name: str | None = None
+) -> Tensor:
     """The indices that sort along `axis`; equal elements keep their order."""
     with name_scope(name, "argsort"):
         x, order = _along_last(values, axis, direction)

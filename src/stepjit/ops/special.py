@@ -143,7 +143,7 @@ for _kind in ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "Invert", "LeftShift", "R
 def bincount(
     arr: Any, weights: Any = None, minlength: Any = None, maxlength: Any = None, dtype: Any = dtypes.int32
 ) -> Tensor:  # fmt: skip
-    """How often each number from 0 up occurs, or the sum of its weights; numbers of `maxlength` or more are left out."""
+    """How often each number from 0 up occurs, or the sum of its weights; `maxlength` and above are left out."""
     with name_scope("bincount"):
         numbers = apply_op("Reshape", tensor=convert_to_tensor(arr, dtype="int32", name="arr"), shape=[-1])
         size = _op("AddV2", _op("Maximum", reduce_max(numbers), -1), 1)
@@ -168,7 +168,10 @@ def histogram_fixed_width_bins(
         given = convert_to_tensor(values, name="values")
         bounds = convert_to_tensor(value_range, dtype=given.dtype.base_dtype, name="value_range")
         count = convert_to_tensor(nbins, dtype="int32", name="nbins")
-        low, high = (apply_op("StridedSlice", input=bounds, begin=[k], end=[k + 1], strides=[1], shrink_axis_mask=1) for k in (0, 1))
+        low, high = (
+            apply_op("StridedSlice", input=bounds, begin=[k], end=[k + 1], strides=[1], shrink_axis_mask=1)
+            for k in (0, 1)
+        )
         share = apply_op("RealDiv", x=_op("Sub", given, low), y=_op("Sub", high, low))
         scaled = apply_op("Floor", x=_op("Mul", apply_op("Cast", x=count, DstT=given.dtype.base_dtype), share))
         last = apply_op("Cast", x=_op("Sub", count, 1), DstT=given.dtype.base_dtype)

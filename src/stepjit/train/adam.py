@@ -57,11 +57,11 @@ class AdamOptimizer(Optimizer):
 
     def _numbers(self, var: Any) -> dict[str, Any]:
         powers = [self._as(power.value(), var) for power in self._get_beta_accumulators()]
-        return dict(
-            beta1_power=powers[0], beta2_power=powers[1], lr=self._as(self._lr_t, var),
-            beta1=self._as(self._beta1_t, var), beta2=self._as(self._beta2_t, var),
-            epsilon=self._as(self._epsilon_t, var), use_locking=self._use_locking,
-        )  # fmt: skip
+        return {
+            "beta1_power": powers[0], "beta2_power": powers[1], "lr": self._as(self._lr_t, var),
+            "beta1": self._as(self._beta1_t, var), "beta2": self._as(self._beta2_t, var),
+            "epsilon": self._as(self._epsilon_t, var), "use_locking": self._use_locking,
+        }  # fmt: skip
 
     def _apply_dense(self, grad: Tensor, var: Any) -> Operation:
         m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
@@ -83,7 +83,9 @@ class AdamOptimizer(Optimizer):
         """The running means decay everywhere, as they would with zeros in the other rows."""
         numbers = self._numbers(var)
         root = apply_op("Sqrt", x=_op("Sub", 1, numbers["beta2_power"], "sub"))
-        rate = _op("RealDiv", _op("Mul", numbers["lr"], root, "mul"), _op("Sub", 1, numbers["beta1_power"], "sub"), "truediv")
+        rate = _op(
+            "RealDiv", _op("Mul", numbers["lr"], root, "mul"), _op("Sub", 1, numbers["beta1_power"], "sub"), "truediv"
+        )
         m, m_done = self._decayed(self.get_slot(var, "m"), numbers["beta1"], grad, indices)
         squares = _op("Mul", grad, grad, "mul")
         v, v_done = self._decayed(self.get_slot(var, "v"), numbers["beta2"], squares, indices)
@@ -116,7 +118,9 @@ class AdamOptimizer(Optimizer):
             first, second = self._get_beta_accumulators()
             with graph.colocate_with(first.op):
                 powers = [
-                    power.assign(_op("Mul", power.value(), beta, "mul"), use_locking=self._use_locking, read_value=False)
+                    power.assign(
+                        _op("Mul", power.value(), beta, "mul"), use_locking=self._use_locking, read_value=False
+                    )
                     for power, beta in ((first, self._beta1_t), (second, self._beta2_t))
                 ]
         return group(*update_ops, *powers, name=name_scope)

@@ -27,11 +27,13 @@ class _Fused(Optimizer):
     """The names of their tensors where they differ from the arguments'."""
 
     def _prepare(self) -> None:
-        self._tensors = {key: self._number(value, self._hyper_names.get(key, key)) for key, value in self._hyper().items()}
+        self._tensors = {
+            key: self._number(value, self._hyper_names.get(key, key)) for key, value in self._hyper().items()
+        }
 
     def _apply(self, prefix: str, var: Any, get: Any, **rest: Any) -> Any:
-        slots = {name: get(self.get_slot(var, name)) for name in self._slot_names}
-        numbers = {key: self._as(value, var) for key, value in self._tensors.items()}
+        slots: dict[str, Any] = {name: get(self.get_slot(var, name)) for name in self._slot_names}
+        numbers: dict[str, Any] = {key: self._as(value, var) for key, value in self._tensors.items()}
         return apply_op(prefix + self._kind, var=get(var), use_locking=self._use_locking, **slots, **numbers, **rest)
 
     def _apply_dense(self, grad: Tensor, var: Any) -> Operation:
@@ -54,7 +56,11 @@ class AdagradOptimizer(_Fused):
     _hyper_names = {"lr": "learning_rate"}
 
     def __init__(
-        self, learning_rate: Any, initial_accumulator_value: float = 0.1, use_locking: bool = False, name: str = "Adagrad"
+        self,
+        learning_rate: Any,
+        initial_accumulator_value: float = 0.1,
+        use_locking: bool = False,
+        name: str = "Adagrad",
     ) -> None:
         if initial_accumulator_value <= 0.0:
             raise ValueError(f"initial_accumulator_value must be positive: {initial_accumulator_value}")
@@ -64,7 +70,9 @@ class AdagradOptimizer(_Fused):
     def _create_slots(self, var_list: Sequence[Any]) -> None:
         for var in var_list:
             start = Constant(self._initial, var.dtype.base_dtype)
-            self._get_or_make_slot_with_initializer(var, start, var.shape, var.dtype.base_dtype, "accumulator", self._name)
+            self._get_or_make_slot_with_initializer(
+                var, start, var.shape, var.dtype.base_dtype, "accumulator", self._name
+            )
 
     def get_slot(self, var: Any, name: str) -> Any:
         """The slot `accumulator` of a variable, or None."""
@@ -81,7 +89,8 @@ class RMSPropOptimizer(_Fused):
     _hyper_names = {"lr": "learning_rate", "rho": "decay"}
 
     def __init__(
-        self, learning_rate: Any, decay: Any = 0.9, momentum: Any = 0.0, epsilon: Any = 1e-10, use_locking: bool = False,
+        self, learning_rate: Any, decay: Any = 0.9, momentum: Any = 0.0, epsilon: Any = 1e-10,
+        use_locking: bool = False,
         centered: bool = False, name: str = "RMSProp",
     ) -> None:  # fmt: skip
         super().__init__(use_locking, name)
@@ -154,7 +163,11 @@ class FtrlOptimizer(_Fused):
             if value < 0.0:
                 raise ValueError(f"{label}_regularization_strength {value} needs to be positive or zero")
         self._learning_rate, self._power, self._initial = learning_rate, learning_rate_power, initial_accumulator_value
-        self._l1, self._l2, self._shrinkage = l1_regularization_strength, l2_regularization_strength, l2_shrinkage_regularization_strength
+        self._l1, self._l2, self._shrinkage = (
+            l1_regularization_strength,
+            l2_regularization_strength,
+            l2_shrinkage_regularization_strength,
+        )
         if beta:
             self._l2 = self._l2 + beta / (2.0 * learning_rate)
         self._kind = "FtrlV2" if l2_shrinkage_regularization_strength > 0 else "Ftrl"

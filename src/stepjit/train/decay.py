@@ -34,7 +34,12 @@ def _progress(rate: Tensor, global_step: Any, decay_steps: Any, staircase: bool)
 
 
 def exponential_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False, name: str | None = None
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
+    name: str | None = None,
 ) -> Tensor:
     """learning_rate * decay_rate ** (global_step / decay_steps); ValueError without a global step."""
     with name_scope(name, "ExponentialDecay", [learning_rate, global_step]) as scope:
@@ -44,7 +49,12 @@ def exponential_decay(
 
 
 def natural_exp_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False, name: str | None = None
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
+    name: str | None = None,
 ) -> Tensor:
     """learning_rate * exp(-decay_rate * global_step / decay_steps)."""
     with name_scope(name, "NaturalExpDecay", [learning_rate, global_step]) as scope:
@@ -55,7 +65,12 @@ def natural_exp_decay(
 
 
 def inverse_time_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False, name: str | None = None
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
+    name: str | None = None,
 ) -> Tensor:
     """learning_rate / (1 + decay_rate * global_step / decay_steps)."""
     with name_scope(name, "InverseTimeDecay", [learning_rate, global_step]) as scope:
@@ -81,7 +96,9 @@ def polynomial_decay(
         return _op("AddV2", _op("Mul", _op("Sub", rate, end), _op("Pow", left, _as(power, rate))), end, scope)
 
 
-def cosine_decay(learning_rate: Any, global_step: Any, decay_steps: Any, alpha: Any = 0.0, name: str | None = None) -> Tensor:
+def cosine_decay(
+    learning_rate: Any, global_step: Any, decay_steps: Any, alpha: Any = 0.0, name: str | None = None
+) -> Tensor:
     """From learning_rate to alpha * learning_rate along half a cosine in `decay_steps`."""
     with name_scope(name, "CosineDecay", [learning_rate, global_step]) as scope:
         rate = _start(learning_rate, global_step)

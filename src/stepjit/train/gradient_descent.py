@@ -24,7 +24,9 @@ class GradientDescentOptimizer(Optimizer):
 
     def _apply_dense(self, grad: Tensor, var: Any) -> Operation:
         rate = self._as(self._learning_rate_tensor, var)
-        return apply_op("ApplyGradientDescent", var=var._ref(), alpha=rate, delta=grad, use_locking=self._use_locking).op
+        return apply_op(
+            "ApplyGradientDescent", var=var._ref(), alpha=rate, delta=grad, use_locking=self._use_locking
+        ).op
 
     def _resource_apply_dense(self, grad: Tensor, handle: Any) -> Operation:
         rate = self._as(self._learning_rate_tensor, handle)

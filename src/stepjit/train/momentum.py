@@ -32,10 +32,10 @@ class MomentumOptimizer(Optimizer):
         self._momentum_tensor = self._number(self._momentum, "momentum")
 
     def _numbers(self, var: Any) -> dict[str, Any]:
-        return dict(
-            lr=self._as(self._learning_rate_tensor, var), momentum=self._as(self._momentum_tensor, var),
-            use_locking=self._use_locking, use_nesterov=self._use_nesterov,
-        )  # fmt: skip
+        return {
+            "lr": self._as(self._learning_rate_tensor, var), "momentum": self._as(self._momentum_tensor, var),
+            "use_locking": self._use_locking, "use_nesterov": self._use_nesterov,
+        }  # fmt: skip
 
     def _apply_dense(self, grad: Tensor, var: Any) -> Operation:
         slot = self.get_slot(var, "momentum")

@@ -27,7 +27,9 @@ GradientsAndVariables = Iterable[tuple[Any, Any]]
 def deduplicated(slices: IndexedSlices) -> tuple[Tensor, Tensor]:
     """The slices with every index once, values of equal indices added: values and indices."""
     unique, positions = apply_op("Unique", x=slices.indices)
-    count = apply_op("StridedSlice", input=apply_op("Shape", input=unique), begin=[0], end=[1], strides=[1], shrink_axis_mask=1)
+    count = apply_op(
+        "StridedSlice", input=apply_op("Shape", input=unique), begin=[0], end=[1], strides=[1], shrink_axis_mask=1
+    )
     return apply_op("UnsortedSegmentSum", data=slices.values, segment_ids=positions, num_segments=count), unique
 
 
@@ -164,11 +166,10 @@ class Optimizer:
         if global_step is None:
             return self._finish(updates, scope)
         graph = get_default_graph()
-        with graph.control_dependencies([self._finish(updates, "update")]):
-            with graph.colocate_with(global_step.op):
-                if state.is_resource(global_step):
-                    return global_step.assign_add(1, name=scope, read_value=False)
-                return state.assign_add(global_step, 1, name=scope).op
+        with graph.control_dependencies([self._finish(updates, "update")]), graph.colocate_with(global_step.op):
+            if state.is_resource(global_step):
+                return global_step.assign_add(1, name=scope, read_value=False)
+            return state.assign_add(global_step, 1, name=scope).op
 
     # --- One variable ---
 
@@ -184,7 +185,8 @@ class Optimizer:
         if variable.constraint is None:
             return done
         with get_default_graph().control_dependencies([done]):
-            return variable.assign(variable.constraint(variable), read_value=False)
+            # Read anew: the cached read of a reference variable may be older than the update.
+            return variable.assign(variable.constraint(variable.read_value()), read_value=False)
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Any) -> Operation:
         values, indices = deduplicated(grad)

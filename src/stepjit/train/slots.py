@@ -44,4 +44,3 @@ def create_zeros_slot(primary: Any, name: str, dtype: Any = None) -> Any:
 
     start = primary.initialized_value()
     return create_slot(primary, zeros(shape(start), number), name)
-

@@ -1,6 +1,6 @@
 """tf.layers."""
 
-# ruff: noqa: F401, I001
+# ruff: noqa: F401
 
 from __future__ import annotations
 

@@ -80,8 +80,9 @@ from stepjit.variable_scope import (
     AUTO_REUSE, get_local_variable, get_variable, get_variable_scope, no_regularizer, variable_op_scope,
     variable_scope, VariableScope,
 )  # fmt: skip
-from stepjit.variables import (
-    disable_resource_variables, enable_resource_variables, resource_variables_enabled, Variable,
-    VariableAggregation, VariableSynchronization,
+from stepjit.variable_kinds import (
+    disable_resource_variables, enable_resource_variables, resource_variables_enabled, VariableAggregation,
+    VariableSynchronization,
 )  # fmt: skip
+from stepjit.variables import Variable
 from stepjit.ops import operators as _operators

@@ -16,3 +16,4 @@ from stepjit.train.decay import (
     cosine_decay, exponential_decay, inverse_time_decay, natural_exp_decay, piecewise_constant,
     piecewise_constant_decay, polynomial_decay,
 )  # fmt: skip
+from stepjit.train.moving_averages import ExponentialMovingAverage
