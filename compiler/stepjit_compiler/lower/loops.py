@@ -25,6 +25,8 @@ from stepjit_runtime import dtypes
 VECTOR_BYTES = 32
 EXPENSIVE = 15.0
 """From this cost per element on, a value is kept rather than computed again."""
+MODERATE = 12.0
+"""Up to this cost per element, a body takes two registers at a time."""
 HEAVY = 60.0
 """From this cost per element on, a body is not written out for every width."""
 SCRATCH_ALLOCA = 16384
@@ -112,7 +114,7 @@ class LoopNest:
         widths = [t.dtype.itemsize for i in self.nodes for t in self.step.nodes[i].types]
         widths += [self.step.type(ref).dtype.itemsize for i in self.nodes for ref in self.step.nodes[i].inputs]
         lanes = VECTOR_BYTES // max(4, max(widths, default=4))
-        lanes *= 4 if self.reductions and self.cost < HEAVY else 2
+        lanes *= 4 if self.reductions and self.cost < HEAVY else 2 if self.cost < MODERATE else 1
         if isinstance(extent, int):
             while lanes > max(extent, 1):
                 lanes //= 2
