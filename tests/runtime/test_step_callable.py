@@ -101,15 +101,18 @@ def test_it_is_an_ordinary_object(eight: Any) -> None:
     assert "StepCallable" in repr(step)
 
 
-def test_cycles_are_collected_with_code_and_contexts() -> None:
-    made = executable(*multiply_add(5))
-    held: list[Any] = []
+def cycle() -> list[weakref.ref[Any]]:
+    """Weak references to a callable that holds itself in three ways, to its executable and to its code."""
+    made, held = executable(*multiply_add(5)), []
     step = StepCallable(lambda *told: held)
     step.attach(made.context(lambda *told: held, fail, layout=SINGLE))
     step.me = step  # type: ignore[attr-defined]
     held.append(step)
-    gone = [weakref.ref(step), weakref.ref(made), weakref.ref(made.linked)]
-    del step, made, held
+    return [weakref.ref(step), weakref.ref(made), weakref.ref(made.linked)]
+
+
+def test_cycles_are_collected_with_code_and_contexts() -> None:
+    gone = cycle()
     gc.collect()
     assert [each() for each in gone] == [None] * 3
 
