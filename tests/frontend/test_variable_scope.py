@@ -30,8 +30,14 @@ def test_reuse_must_find_and_fit():
     with tf.variable_scope("s"):
         v = tf.get_variable("v", [2])
     with tf.variable_scope("s", reuse=True) as scope:
-        assert scope.reuse and tf.get_variable("v", [2]) is v and tf.get_variable("v") is v
-        for arguments, phrase in ((("w", [2]), "does not exist"), (("v", [3]), "shape"), (("v", [2], tf.int32), "dtype")):
+        assert scope.reuse
+        assert tf.get_variable("v", [2]) is v
+        assert tf.get_variable("v") is v
+        for arguments, phrase in (
+            (("w", [2]), "does not exist"),
+            (("v", [3]), "shape"),
+            (("v", [2], tf.int32), "dtype"),
+        ):
             with pytest.raises(ValueError, match=phrase):
                 tf.get_variable(*arguments)
 
@@ -77,7 +83,8 @@ def test_bad_scopes():
 def test_an_error_inside_leaves_the_outer_scope():
     with pytest.raises(KeyError), tf.variable_scope("a"):
         raise KeyError
-    assert tf.get_variable("v", [1]).op.name == "v" and tf.no_op(name="x").name == "x"
+    assert tf.get_variable("v", [1]).op.name == "v"
+    assert tf.no_op(name="x").name == "x"
 
 
 def test_defaults_of_the_scope():
@@ -85,7 +92,9 @@ def test_defaults_of_the_scope():
         v = tf.get_variable("v", [2])
         with tf.variable_scope("t"):
             w = tf.get_variable("w", [2], dtype=tf.float32)
-    assert v.dtype == tf.float64 and v.op.type == "VarHandleOp" and v.initial_value.op.name == "s/v/Initializer/zeros"
+    assert v.dtype == tf.float64
+    assert v.op.type == "VarHandleOp"
+    assert v.initial_value.op.name == "s/v/Initializer/zeros"
     assert w.dtype == tf.float32
 
 
@@ -127,11 +136,17 @@ def test_initializer_values():
 
 def test_local_variables():
     v = tf.get_local_variable("v", [1])
-    assert tf.local_variables() == [v] and not tf.global_variables() and not tf.trainable_variables()
+    assert tf.local_variables() == [v]
+    assert not tf.global_variables()
+    assert not tf.trainable_variables()
 
 
 def test_glorot_limits_come_from_the_fans():
     v = tf.get_variable("v", [5, 3, 10, 20])
-    bounds = {op.name: op.attrs["value"] for op in tf.get_default_graph().get_operations() if op.name.endswith(("/min", "/max"))}
+    bounds = {
+        op.name: op.attrs["value"]
+        for op in tf.get_default_graph().get_operations()
+        if op.name.endswith(("/min", "/max"))
+    }
     assert v.shape == (5, 3, 10, 20)
     assert bounds["v/Initializer/random_uniform/max"] == pytest.approx((6 / (15 * 30)) ** 0.5)

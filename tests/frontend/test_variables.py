@@ -23,7 +23,10 @@ def names(graph):
 def test_ops_of_a_reference_variable(graph):
     tf.Variable([1.0, 2.0], name="v")
     assert names(graph) == [
-        ("v/initial_value", "Const"), ("v", "VariableV2"), ("v/Assign", "Assign"), ("v/read", "Identity"),
+        ("v/initial_value", "Const"),
+        ("v", "VariableV2"),
+        ("v/Assign", "Assign"),
+        ("v/read", "Identity"),
     ]
     assert graph.get_operation_by_name("v/read").attrs["_class"] == (b"loc:@v",)
 
@@ -31,8 +34,10 @@ def test_ops_of_a_reference_variable(graph):
 def test_ops_of_a_resource_variable(graph):
     tf.Variable([1.0, 2.0], name="v", use_resource=True)
     assert names(graph) == [
-        ("v/Initializer/initial_value", "Const"), ("v", "VarHandleOp"),
-        ("v/IsInitialized/VarIsInitializedOp", "VarIsInitializedOp"), ("v/Assign", "AssignVariableOp"),
+        ("v/Initializer/initial_value", "Const"),
+        ("v", "VarHandleOp"),
+        ("v/IsInitialized/VarIsInitializedOp", "VarIsInitializedOp"),
+        ("v/Assign", "AssignVariableOp"),
         ("v/Read/ReadVariableOp", "ReadVariableOp"),
     ]
 
@@ -42,9 +47,14 @@ def test_members(resource):
     v = tf.Variable([1.0, 2.0], name="w", use_resource=resource, trainable=False)
     assert isinstance(v, tf.Variable)
     assert (v.name, v.op.name, v.shape, v.dtype.base_dtype) == ("w:0", "w", (2,), tf.float32)
-    assert v.initial_value.op.type == "Const" and v.initializer.name == "w/Assign"
-    assert not v.trainable and v.constraint is None and v.graph is tf.get_default_graph()
-    assert v == v and v != 3 and len({v, v}) == 1
+    assert v.initial_value.op.type == "Const"
+    assert v.initializer.name == "w/Assign"
+    assert not v.trainable
+    assert v.constraint is None
+    assert v.graph is tf.get_default_graph()
+    assert v == v
+    assert v != 3
+    assert len({v, v}) == 1
     with pytest.raises(TypeError, match="not iterable"):
         iter(v)
 
@@ -100,20 +110,24 @@ def test_collections():
     b = tf.Variable(2.0, trainable=False)
     c = tf.Variable(3.0, collections=["mine"])
     d = tf.Variable(4.0, collections=[tf.GraphKeys.LOCAL_VARIABLES], trainable=False)
-    assert tf.global_variables() == [a, b] and tf.trainable_variables() == [a, c]
-    assert tf.local_variables() == [d] and tf.get_collection("mine") == [c]
+    assert tf.global_variables() == [a, b]
+    assert tf.trainable_variables() == [a, c]
+    assert tf.local_variables() == [d]
+    assert tf.get_collection("mine") == [c]
 
 
 def test_initial_value_ignores_control_dependencies():
     with tf.control_dependencies([tf.no_op()]):
         v = tf.Variable(tf.zeros([2]))
-    assert v.initializer.control_inputs == [] and v.initial_value.op.control_inputs != []
+    assert v.initializer.control_inputs == []
+    assert v.initial_value.op.control_inputs != []
 
 
 def test_initializers_wait_for_every_variable():
     a, b = tf.Variable(1.0), tf.Variable(2.0, use_resource=True)
     op = tf.global_variables_initializer()
-    assert op.name == "init" and set(op.control_inputs) == {a.initializer, b.initializer}
+    assert op.name == "init"
+    assert set(op.control_inputs) == {a.initializer, b.initializer}
     assert tf.local_variables_initializer().control_inputs == []
 
 
@@ -145,4 +159,5 @@ def test_partitioned_variable_converts_to_the_whole():
     assert [part.shape.as_list() for part in v] == [[3, 2], [2, 2], [2, 2]]
     assert [part.op.name for part in v] == ["p/v/part_0", "p/v/part_1", "p/v/part_2"]
     whole = tf.convert_to_tensor(v)
-    assert whole.op.type == "ConcatV2" and whole.shape == (7, 2)
+    assert whole.op.type == "ConcatV2"
+    assert whole.shape == (7, 2)
