@@ -69,7 +69,7 @@ class HostOp:
 
 @dataclass(frozen=True)
 class KernelText:
-    """A kernel for reports: the types of its ops in order, the extents that it runs over, its nanoseconds, an extent."""
+    """A kernel for reports: its ops' types in order, the extents that it runs over, its nanoseconds (an extent)."""
 
     kind: str
     ops: tuple[str, ...]
