@@ -158,8 +158,126 @@ def multiply_add(*extents: Any, cost: Any = 10) -> tuple[Plan, list[KernelCode]]
     return plan_of(nodes, [kernel], buffers, [refs[2]], checks=checks), [code]
 
 
+# --- steps that several files test with ---
+
+A, B, C = Ref(0, 0), Ref(1, 0), Ref(2, 0)
+INCREMENT = """  %a = getelementptr float, ptr %p0, i64 %i
+  %av = load float, ptr %a
+  %r = fadd float %av, 1.0
+  %o = getelementptr float, ptr %p1, i64 %i
+  store float %r, ptr %o"""
+
+
+def ramp(*extents: int) -> np.ndarray:
+    return np.arange(np.prod(extents, dtype=int), dtype=np.float32).reshape(extents) + 1
+
+
+def scalar_step(dtype: dtypes.DType) -> Any:
+    type_ = Type(dtype, ())
+    plan = plan_of([feed(0, type_)], [], {A: Buffer("feed", 0)}, [A], copies=[(A, Buffer("output", 0))])
+    return callable_of(executable(plan, []))
+
+
+def failing(cost: int = 0) -> Any:
+    """f32[s] a + 1, but fails as number 2 of the step when the first element is negative."""
+    size = dims.symbol("s0_0")
+    type_ = Type(f32, (size,))
+    nodes = [feed(0, type_), node("Inc", [A], type_), node("Inc", [B], type_)]
+    buffers = {A: Buffer("feed", 0), B: Buffer("arena", 0), C: Buffer("output", 0)}
+    text = """define internal i1 @k1(ptr %status, ptr %p0, ptr %p1, i64 %n) {
+  %x = load float, ptr %p0
+  %bad = fcmp olt float %x, 0.0
+  br i1 %bad, label %no, label %yes
+no:
+  store i64 1, ptr %status
+  %s1 = getelementptr i64, ptr %status, i64 1
+  store i64 7, ptr %s1
+  %s2 = getelementptr i64, ptr %status, i64 2
+  store i64 -8, ptr %s2
+  %s3 = getelementptr i64, ptr %status, i64 3
+  store i64 %n, ptr %s3
+  ret i1 true
+yes:
+  store float %x, ptr %p1
+  ret i1 false
+}
+"""
+    first = loop("k0", INCREMENT, 2, size, (A, B), cost=cost)
+    quiet = first.text.replace("define internal void", "define internal i1").replace(
+        "(ptr %p0", "(ptr %status, ptr %p0"
+    )
+    codes = [
+        KernelCode(
+            "k0", quiet.replace("ret void", "ret i1 false"), first.params, failures=(Failure("zero", 1),), cost=cost
+        ),
+        KernelCode("k1", text, (B, C, size), failures=(Failure("one", 2), Failure("two", 2))),
+    ]
+    bytes_ = (size * 4 + 63) // 64 * 64
+    kernels = [Kernel("loop", (1,), (A,), (B,)), Kernel("loop", (2,), (B,), (C,))]
+    return executable(plan_of(nodes, kernels, buffers, [C], areas=(Area(bytes_, 0),), arena_bytes=bytes_), codes)
+
+
+def accumulate(cost: int = 10) -> Any:
+    """variable += feed; returns the new value."""
+    type_ = Type(f32, (8,))
+    nodes = [feed(0, type_), read(0, type_), node("Add", [A, B], type_)]
+    buffers = {A: Buffer("feed", 0), B: Buffer("slot", 0), C: Buffer("slot", 0)}
+    kernel = Kernel("loop", (2,), (A, B), (C,))
+    code = loop("k0", ADD, 3, 8, (A, B, C), cost)
+    return plan_of(
+        nodes, [kernel], buffers, [C], writes=[(0, C)], slots=[Slot("variable", type_, 1)],
+        copies=[(C, Buffer("output", 0))],
+    ), [code]  # fmt: skip
+
+
+def host_plan(in_types: list[Type], out_types: list[Type]) -> tuple[Any, list[Ref]]:
+    """One host op over feeds; all outputs are fetched."""
+    feeds = [feed(k, t) for k, t in enumerate(in_types)]
+    n = len(feeds)
+    op = node("Host", [Ref(k, 0) for k in range(n)], *out_types, host=True)
+    results = [Ref(n, k) for k in range(len(out_types))]
+    buffers = {Ref(k, 0): Buffer("feed", k) for k in range(n)} | {r: Buffer("host", k) for k, r in enumerate(results)}
+    kernel = Kernel("host", (n,), tuple(Ref(k, 0) for k in range(n)), tuple(results))
+    return plan_of([*feeds, op], [kernel], buffers, results, host_results=tuple(results)), results
+
+
 __all__ = [
-    "ADD", "MULTIPLY_ADD", "Area", "Buffer", "Check", "Failure", "Kernel", "KernelCode", "KernelFailed", "Layout", "Ref",
-    "Refused", "Resources", "Slot", "StepCallable", "Type", "callable_of", "const", "executable", "fail", "feed",
-    "loop", "multiply_add", "node", "plan_of", "program", "read", "refuse", "shape",
+    "ADD",
+    "INCREMENT",
+    "MULTIPLY_ADD",
+    "A",
+    "Area",
+    "B",
+    "Buffer",
+    "C",
+    "Check",
+    "Failure",
+    "Kernel",
+    "KernelCode",
+    "KernelFailed",
+    "Layout",
+    "Ref",
+    "Refused",
+    "Resources",
+    "Slot",
+    "StepCallable",
+    "Type",
+    "accumulate",
+    "callable_of",
+    "const",
+    "executable",
+    "fail",
+    "failing",
+    "feed",
+    "host_plan",
+    "loop",
+    "multiply_add",
+    "node",
+    "plan_of",
+    "program",
+    "ramp",
+    "read",
+    "refuse",
+    "scalar_step",
+    "shape",
 ]  # fmt: skip

@@ -4,56 +4,45 @@ from __future__ import annotations
 
 import gc
 import sys
-import threading
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 from hand import (
-    ADD,
+    INCREMENT,
+    A,
     Area,
+    B,
     Buffer,
+    C,
     Check,
-    Failure,
     Kernel,
     KernelCode,
     KernelFailed,
     Layout,
-    Ref,
     Refused,
-    Slot,
     Type,
     callable_of,
     const,
     executable,
+    failing,
     feed,
     loop,
     multiply_add,
     node,
     plan_of,
-    read,
+    ramp,
+    scalar_step,
     shape,
 )
 
 from stepjit_compiler import dims
-from stepjit_compiler.ir import Node
 from stepjit_compiler.lower.entry_extents import Extents
 from stepjit_runtime import abi, dtypes
-from stepjit_runtime.resources import Resources
 from stepjit_runtime.step_callable import reenter
 
 f32, i32 = dtypes.float32, dtypes.int32
-A, B, C = Ref(0, 0), Ref(1, 0), Ref(2, 0)
-INCREMENT = """  %a = getelementptr float, ptr %p0, i64 %i
-  %av = load float, ptr %a
-  %r = fadd float %av, 1.0
-  %o = getelementptr float, ptr %p1, i64 %i
-  store float %r, ptr %o"""
-
-
-def ramp(*extents: int) -> np.ndarray:
-    return np.arange(np.prod(extents, dtype=int), dtype=np.float32).reshape(extents) + 1
 
 
 @pytest.fixture(scope="module")
@@ -137,12 +126,6 @@ def test_read_only_feeds_fit(static: Any) -> None:
     a = ramp(8)
     a.flags.writeable = False
     np.testing.assert_array_equal(callable_of(static)(a, a), a * a + a)
-
-
-def scalar_step(dtype: dtypes.DType) -> Any:
-    type_ = Type(dtype, ())
-    plan = plan_of([feed(0, type_)], [], {A: Buffer("feed", 0)}, [A], copies=[(A, Buffer("output", 0))])
-    return callable_of(executable(plan, []))
 
 
 @pytest.mark.parametrize(
@@ -369,45 +352,6 @@ def test_code_and_arena_live_as_long_as_the_callable() -> None:
 # --- failures ---
 
 
-def failing(cost: int = 0) -> Any:
-    """f32[s] a + 1, but fails as number 2 of the step when the first element is negative."""
-    size = dims.symbol("s0_0")
-    type_ = Type(f32, (size,))
-    nodes = [feed(0, type_), node("Inc", [A], type_), node("Inc", [B], type_)]
-    buffers = {A: Buffer("feed", 0), B: Buffer("arena", 0), C: Buffer("output", 0)}
-    text = """define internal i1 @k1(ptr %status, ptr %p0, ptr %p1, i64 %n) {
-  %x = load float, ptr %p0
-  %bad = fcmp olt float %x, 0.0
-  br i1 %bad, label %no, label %yes
-no:
-  store i64 1, ptr %status
-  %s1 = getelementptr i64, ptr %status, i64 1
-  store i64 7, ptr %s1
-  %s2 = getelementptr i64, ptr %status, i64 2
-  store i64 -8, ptr %s2
-  %s3 = getelementptr i64, ptr %status, i64 3
-  store i64 %n, ptr %s3
-  ret i1 true
-yes:
-  store float %x, ptr %p1
-  ret i1 false
-}
-"""
-    first = loop("k0", INCREMENT, 2, size, (A, B), cost=cost)
-    quiet = first.text.replace("define internal void", "define internal i1").replace(
-        "(ptr %p0", "(ptr %status, ptr %p0"
-    )
-    codes = [
-        KernelCode(
-            "k0", quiet.replace("ret void", "ret i1 false"), first.params, failures=(Failure("zero", 1),), cost=cost
-        ),
-        KernelCode("k1", text, (B, C, size), failures=(Failure("one", 2), Failure("two", 2))),
-    ]
-    bytes_ = (size * 4 + 63) // 64 * 64
-    kernels = [Kernel("loop", (1,), (A,), (B,)), Kernel("loop", (2,), (B,), (C,))]
-    return executable(plan_of(nodes, kernels, buffers, [C], areas=(Area(bytes_, 0),), arena_bytes=bytes_), codes)
-
-
 @pytest.mark.parametrize("cost", [0, abi.RELEASE_NS + 1])
 def test_kernel_failures(cost: int) -> None:
     ex = failing(cost)
@@ -419,253 +363,3 @@ def test_kernel_failures(cost: int) -> None:
         assert failed.value.args == (2, 7, -8, 5)
         assert step(ramp(5))[0] == 2
     assert ex.arena_bytes > 0
-
-
-# --- variables ---
-
-
-def accumulate(cost: int = 10) -> Any:
-    """variable += feed; returns the new value."""
-    type_ = Type(f32, (8,))
-    nodes = [feed(0, type_), read(0, type_), node("Add", [A, B], type_)]
-    buffers = {A: Buffer("feed", 0), B: Buffer("slot", 0), C: Buffer("slot", 0)}
-    kernel = Kernel("loop", (2,), (A, B), (C,))
-    code = loop("k0", ADD, 3, 8, (A, B, C), cost)
-    return plan_of(
-        nodes, [kernel], buffers, [C], writes=[(0, C)], slots=[Slot("variable", type_, 1)],
-        copies=[(C, Buffer("output", 0))],
-    ), [code]  # fmt: skip
-
-
-def test_variables() -> None:
-    resources = Resources()
-    variable = resources.variable("v", f32, (8,))
-    step = callable_of(executable(*accumulate(), resources, [variable]))
-    assert reenter(step, (ramp(8),)) == abi.SLOT_UNINITIALISED
-    variable.assign(ramp(8))
-    result = step(ramp(8))
-    np.testing.assert_array_equal(result, 2 * ramp(8))
-    np.testing.assert_array_equal(variable.read(), 2 * ramp(8))
-    result[:] = 0
-    np.testing.assert_array_equal(variable.read(), 2 * ramp(8))
-    variable.assign(ramp(3))
-    assert reenter(step, (ramp(8),)) == abi.SLOT_LAYOUT
-    variable.assign(ramp(8))
-    for name, code in ("writers", abi.BUSY), ("readers", abi.BUSY), ("closed", abi.CLOSED):
-        resources.record[name] = 1
-        assert reenter(step, (ramp(8),)) == code
-        resources.record[name] = 0
-    np.testing.assert_array_equal(step(ramp(8)), 2 * ramp(8))
-
-
-def test_a_written_slot_is_initialised_afterwards() -> None:
-    type_ = Type(f32, (4,))
-    ask = Node("_Initialized", (), (("slot", 0),), (Type(dtypes.bool_, ()),))
-    plan = plan_of(
-        [feed(0, type_), ask], [], {A: Buffer("feed", 0), B: Buffer("output", 0)}, [B], writes=[(0, A)],
-        slots=[Slot("variable", type_, 1)], copies=[(A, Buffer("slot", 0))],
-    )  # fmt: skip
-    resources = Resources()
-    variable = resources.variable("v", f32, (4,))
-    step = callable_of(executable(plan, [], resources, [variable]))
-    assert not variable.initialised
-    assert step(ramp(4)) is np.False_
-    assert variable.read().tolist() == [1, 2, 3, 4]
-    assert step(ramp(4)) is np.True_
-
-
-def test_a_reader_waits_for_writers_only() -> None:
-    type_ = Type(f32, (4,))
-    plan = plan_of(
-        [read(0, type_)], [], {A: Buffer("slot", 0)}, [A], slots=[Slot("variable", type_, 1)],
-        copies=[(A, Buffer("output", 0))],
-    )  # fmt: skip
-    resources = Resources()
-    variable = resources.variable("v", f32, (4,))
-    variable.assign(ramp(4))
-    step = callable_of(executable(plan, [], resources, [variable]))
-    resources.record["readers"] = 1
-    assert step().tolist() == [1, 2, 3, 4]
-    resources.record["writers"] = 1
-    assert reenter(step, ()) == abi.BUSY
-
-
-# --- host ops ---
-
-
-def host_plan(in_types: list[Type], out_types: list[Type]) -> tuple[Any, list[Ref]]:
-    """One host op over feeds; all outputs are fetched."""
-    feeds = [feed(k, t) for k, t in enumerate(in_types)]
-    n = len(feeds)
-    op = node("Host", [Ref(k, 0) for k in range(n)], *out_types, host=True)
-    results = [Ref(n, k) for k in range(len(out_types))]
-    buffers = {Ref(k, 0): Buffer("feed", k) for k in range(n)} | {r: Buffer("host", k) for k, r in enumerate(results)}
-    kernel = Kernel("host", (n,), tuple(Ref(k, 0) for k in range(n)), tuple(results))
-    return plan_of([*feeds, op], [kernel], buffers, results, host_results=tuple(results)), results
-
-
-def test_host_ops_get_the_fed_objects_and_return_theirs() -> None:
-    plan, _ = host_plan([Type(f32, shape("s0_0")), Type(i32, ())], [Type(dtypes.string, shape("h1")), Type(i32, ())])
-    ex, seen, made = executable(plan, []), [], []
-
-    def host(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        seen[:] = arrays
-        made[:] = [np.array([b"x"] * 3, object), np.array(5, np.int32)]
-        return tuple(made)
-
-    step = callable_of(ex, hosts=[host], layout=Layout(abi.PACK_LIST, (0, 1)))
-    a = ramp(4)
-    strings, number = step(a, 7)
-    assert seen[0] is a
-    assert (seen[1].shape, seen[1].dtype, int(seen[1])) == ((), np.int32, 7)
-    assert strings is made[0]
-    assert type(number) is np.int32
-    assert number == 5
-    scalar = np.array(9, np.int32)
-    step(a, scalar)
-    assert seen[1] is scalar
-    assert ex.resources.record["pins"] == 0
-
-
-def test_native_code_goes_on_with_extents_that_a_host_op_tells() -> None:
-    """feed -> arena value -> host op -> h1 elements -> late area -> result of h1 elements."""
-    n, h = dims.symbol("s0_0"), dims.symbol("h1")
-    before, after = Type(f32, (n,)), Type(f32, (h,))
-    nodes = [
-        feed(0, before), node("Inc", [A], before), node("Host", [B], after, host=True), node("Inc", [C], after),
-        node("Inc", [Ref(3, 0)], after),
-    ]  # fmt: skip
-    buffers = {
-        A: Buffer("feed", 0), B: Buffer("arena", 0), C: Buffer("host", 0), Ref(3, 0): Buffer("arena", 1),
-        Ref(4, 0): Buffer("output", 0),
-    }  # fmt: skip
-    kernels = [
-        Kernel("loop", (1,), (A,), (B,)), Kernel("host", (2,), (B,), (C,)), Kernel("loop", (3,), (C,), (Ref(3, 0),)),
-        Kernel("loop", (4,), (Ref(3, 0),), (Ref(4, 0),)),
-    ]  # fmt: skip
-    codes = [
-        loop("k0", INCREMENT, 2, n, (A, B)), loop("k1", INCREMENT, 2, h, (C, Ref(3, 0))),
-        loop("k2", INCREMENT, 2, h, (Ref(3, 0), Ref(4, 0))),
-    ]  # fmt: skip
-    bytes_ = (n * 4 + 63) // 64 * 64
-    plan = plan_of(
-        nodes, kernels, buffers, [Ref(4, 0)], areas=(Area(bytes_, 0),), arena_bytes=bytes_,
-        late=((h * 4 + 63) // 64 * 64,), host_results=(C,),
-    )  # fmt: skip
-
-    def host(x: np.ndarray) -> tuple[np.ndarray]:
-        return (x[x > 3].copy(),)
-
-    step = callable_of(executable(plan, codes), hosts=[host])
-    np.testing.assert_array_equal(step(ramp(6)), [6, 7, 8, 9])
-    assert step(ramp(2)).shape == (0,)
-
-
-@pytest.mark.parametrize("bad", [None, (), (1, 2, 3), [np.zeros(1, np.float32)]])
-def test_a_host_op_that_answers_nonsense_is_an_error(bad: Any) -> None:
-    plan, _ = host_plan([Type(f32, (4,))], [Type(f32, (4,))])
-    ex = executable(plan, [])
-    step = callable_of(ex, hosts=[lambda x: bad])
-    with pytest.raises(SystemError, match="host op"):
-        step(ramp(4))
-    assert ex.resources.record["pins"] == 0
-
-
-def test_what_a_host_op_raises_is_raised() -> None:
-    plan, _ = host_plan([Type(f32, (4,))], [Type(f32, (4,))])
-    step = callable_of(executable(plan, []), hosts=[lambda x: 1 / 0])
-    with pytest.raises(ZeroDivisionError):
-        step(ramp(4))
-
-
-def test_string_constants_reach_host_ops_as_they_are() -> None:
-    words = np.array([b"one", b"two"], object)
-    nodes = [const(words, dtypes.string), node("Host", [A], Type(dtypes.int64, (2,)), host=True)]
-    buffers = {A: Buffer("const", 0), B: Buffer("host", 0)}
-    plan = plan_of(
-        nodes, [Kernel("host", (1,), (A,), (B,))], buffers, [B, A], constants=(A,), host_results=(B,),
-        copies=[(A, Buffer("output", 1))],
-    )  # fmt: skip
-    seen = []
-
-    def host(x: np.ndarray) -> tuple[np.ndarray]:
-        seen.append(x)
-        return (np.array([len(each) for each in x]),)
-
-    ex = executable(plan, [])
-    lengths, out = callable_of(ex, hosts=[host], layout=Layout(abi.PACK_LIST, (0, 1)))()
-    assert lengths.tolist() == [3, 3]
-    assert out.tolist() == words.tolist()
-    assert seen[0] is ex.constants[0]
-    assert out is not ex.constants[0]
-
-
-# --- many calls ---
-
-
-def test_nothing_leaks(static: Any) -> None:
-    a, layout = ramp(8), Layout(abi.PACK_LIST, (0, 0, -1))
-    host, _ = host_plan([Type(f32, (4,)), Type(i32, ())], [Type(f32, (4,)), Type(i32, ())])
-    failing_step, number = callable_of(failing()), scalar_step(dtypes.float32)
-    hosted = callable_of(
-        executable(host, []), hosts=[lambda x, y: (x.copy(), y.copy())], layout=Layout(abi.PACK_TUPLE, (0, 1))
-    )
-    raising = callable_of(executable(host, []), hosts=[lambda x, y: 1 / 0], layout=Layout(abi.PACK_NONE))
-    listed, single = callable_of(static, layout=layout), callable_of(static)
-
-    def once() -> None:
-        listed(a, a)
-        single(a, a)
-        number(2.5)
-        number(3)
-        hosted(a[:4], 3)
-        for step, args in (failing_step, (-3 * a,)), (raising, (a[:4], 3)), (single, (a, 1)), (number, (10**400,)):
-            try:
-                step(*args)
-            except (KernelFailed, ZeroDivisionError, Refused):
-                continue
-            raise AssertionError
-
-    for _ in range(100):
-        once()
-    watched = [np.dtype(np.float32), np.dtype(np.int32), a]
-    counts, blocks = [sys.getrefcount(each) for each in watched], sys.getallocatedblocks()
-    for _ in range(10_000):
-        once()
-    assert [sys.getrefcount(each) for each in watched] == counts
-    assert sys.getallocatedblocks() - blocks < 200
-
-
-@pytest.mark.parametrize("cost", [10, abi.RELEASE_NS + 1])
-def test_eight_threads(cost: int) -> None:
-    resources = Resources()
-    variable = resources.variable("v", f32, (8,))
-    variable.assign(np.zeros(8, np.float32))
-
-    def slow(reason: int, args: tuple[Any, ...], names: Any) -> Any:
-        assert reason & 255 == abi.BUSY
-        while True:
-            resources.wait(write=True)
-            result = reenter(step, args)
-            if type(result) is not int:
-                return result
-
-    step = callable_of(executable(*accumulate(cost), resources, [variable]), slow=slow)
-    arena = callable_of(failing(cost))
-    wrong: list[Any] = []
-
-    def work(number: int) -> None:
-        one = np.ones(8, np.float32)
-        for _ in range(300):
-            step(one)
-            if arena(np.full(9 + number, number, np.float32))[0] != number + 1:
-                wrong.append(number)
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-    assert variable.read().tolist() == [2400.0] * 8
-    assert [resources.record[name] for name in ("readers", "writers", "pins")] == [0, 0, 0]
