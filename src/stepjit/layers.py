@@ -13,6 +13,7 @@ from stepjit.framework.tensor import Tensor
 from stepjit.initializers import Zeros
 from stepjit.ops.activations import bias_add
 from stepjit.ops.array import shape as shape_of
+from stepjit.ops.comparison import where
 from stepjit.ops.linear import tensordot
 from stepjit.ops.normalization import dropout as drop
 from stepjit.variable_scope import get_variable, variable_scope
@@ -84,12 +85,7 @@ def dropout(
     with name_scope(name, "dropout", [inputs]):
         x = convert_to_tensor(inputs)
         if isinstance(training, Tensor):
-            from stepjit.ops.control_flow import cond
-
-            return cond(
-                training, lambda: drop(x, noise_shape=noise_shape, seed=seed, rate=rate),
-                lambda: apply_op("Identity", input=x),
-            )  # fmt: skip
+            return where(training, drop(x, noise_shape=noise_shape, seed=seed, rate=rate), x)
         return drop(x, noise_shape=noise_shape, seed=seed, rate=rate) if training else apply_op("Identity", input=x)
 
 

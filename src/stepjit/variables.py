@@ -178,10 +178,8 @@ class Variable:
 
     def initialized_value(self) -> Tensor:
         """The value once initialised, else the initial value: for initial values that depend on another variable's."""
-        from stepjit.ops.control_flow import cond
-
         with self._graph.control_dependencies(None):
-            return cond(state.is_variable_initialized(self), self.read_value, lambda: self.initial_value)
+            return state.initialized_value(self)
 
     def load(self, value: Any, session: Any = None) -> None:
         """Set the value in `session` or the default one; ValueError when there is none."""

@@ -162,6 +162,8 @@ class _Translation:
             return
         elif op.type in ("IsVariableInitialized", "VarIsInitializedOp"):
             self._set(op, [self._is_initialized(number, op)])
+        elif op.type in ("_InitializedValue", "_ResourceInitializedValue"):
+            self._set(op, [self._initialized_value(op)])
         elif op.type == "ReadVariableOp":
             self._set(op, [self._value(op.inputs[0])])
         elif op.type == "PlaceholderWithDefault":
@@ -271,6 +273,16 @@ class _Translation:
         if slot in self.current:
             return self.builder.const(True, dtypes.bool_)
         return self.builder.initialized(slot, number)
+
+    def _initialized_value(self, op: Any) -> Ref:
+        slot = self._slot_of(op)
+        if slot in self.current:
+            return self.current[slot]
+        node = self.builder.add(
+            "_ReadOr", [self._value(op.inputs[1])], {"T": op.attrs["T"], "slot": slot}, self.effects[-1:]
+        )
+        self.effects.append(node)
+        return Ref(node, 0)
 
     def _set(self, op: Any, refs: Sequence[Ref | _Handle]) -> None:
         for tensor, ref in zip(op.outputs, refs):

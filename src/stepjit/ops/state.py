@@ -146,6 +146,14 @@ def is_variable_initialized(ref: Any, name: str | None = None) -> Tensor:
     return apply_op("IsVariableInitialized", ref=as_ref(ref), name=name)
 
 
+def initialized_value(variable: Any) -> Tensor:
+    """The variable's value, or its initial value while it holds nothing."""
+    initial = variable.initial_value
+    if is_resource(variable):
+        return apply_op("_ResourceInitializedValue", "cond", resource=variable.handle, initial_value=initial)
+    return apply_op("_InitializedValue", "cond", ref=as_ref(variable), initial_value=initial)
+
+
 @RegisterGradient("ReadVariableOp")
 def _read_grad(op: Operation, grad: Any) -> Any:
     return grad

@@ -42,11 +42,11 @@ def host_function(
 def _compute(
     host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], slots: Sequence[Any]
 ) -> Callable[..., Any]:
-    if host.op in ("_AssignAny", "_Initialized"):
+    if host.op in ("_AssignAny", "_ReadOr"):
         variable = variables[host.attrs["slot"]]
         assert variable is not None
-        if host.op == "_Initialized":
-            return lambda: np.array(variable.initialised)
+        if host.op == "_ReadOr":
+            return lambda other: variable.read() if variable.initialised else other
 
         def assign(value: np.ndarray) -> tuple[()]:
             variable.assign(value)
