@@ -77,7 +77,10 @@ def calls_for(variant: Variant, budget: float) -> int:
         calls = max(calls * 2, min(calls * 20, round(calls * budget / max(spent, 1e-7) / 3)))
 
 
-def best_per_call(variant: Variant, calls: int, batches: int) -> float:
-    """Seconds per call of the best of a few batches: interruptions only ever add."""
+def best_per_call(variant: Variant, calls: int, budget: float) -> float:
+    """Seconds per call of the best of the batches that fit into `budget`, three at least: interruptions only ever add."""
     seconds(variant, 1)
-    return min(seconds(variant, calls) for _ in range(batches)) / calls
+    spent = [seconds(variant, calls) for _ in range(3)]
+    while sum(spent) < budget:
+        spent.append(seconds(variant, calls))
+    return min(spent) / calls

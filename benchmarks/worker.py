@@ -70,9 +70,10 @@ class _Worker:
         each = self._variants[variant]
         each.reset()
         if variant not in self._calls:
-            self._calls[variant] = calls_for(each, budget / 3)
+            # Batches shorter than a time slice: on a busy machine some of them run undisturbed.
+            self._calls[variant] = calls_for(each, min(budget / 3, 0.002))
             each.reset()
-        return best_per_call(each, self._calls[variant], 3) * 1e6
+        return best_per_call(each, self._calls[variant], budget) * 1e6
 
     def cold(self, variation: int) -> Any:
         """Seconds of one build from nothing, by part; `variation` changes constants so that no cache knows it."""
