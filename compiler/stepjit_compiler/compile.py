@@ -13,7 +13,7 @@ from stepjit_compiler.ir import Step
 from stepjit_compiler.lower.entry import emit_entry
 from stepjit_compiler.lower.kernels import lower
 from stepjit_compiler.lower.manifest import manifest_of
-from stepjit_compiler.native import code_options, compile_module
+from stepjit_compiler.native import assembly, code_options, compile_module
 from stepjit_compiler.options import current
 from stepjit_compiler.passes.analyse import analyse
 from stepjit_compiler.passes.fuse import fuse
@@ -72,7 +72,7 @@ PIPELINE: tuple[tuple[str, Callable[[_Stage], None], Callable[[_Stage], str]], .
     ("fuse", _fuse, lambda at: kernels_text(at.step, at.kernels)),
     ("plan_memory", _plan_memory, lambda at: plan_text(at.plan)),
     ("lower", _lower, lambda at: at.text),
-    ("native", _native, lambda at: ""),
+    ("native", _native, lambda at: assembly(at.text)),
 )
 """(name, pass, its result as text), in order; `prune` and `simplify` come before, since the key is of what they make."""
 

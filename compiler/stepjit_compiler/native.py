@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -89,6 +88,21 @@ def compile_module(text: str) -> bytes:
         return code
 
 
+def assembly(text: str) -> str:
+    """The machine code that an IR module becomes, as text."""
+    import llvmlite.binding as llvm
+
+    with _LOCK:
+        target = _target()
+        module = llvm.parse_assembly(text)
+        try:
+            target.passes.run(module, target.builder)
+            found: str = target.machine.emit_assembly(module)
+        finally:
+            module.close()
+        return found
+
+
 _compiles = 0
 _seconds = 0.0
 
@@ -112,10 +126,7 @@ def code_options() -> tuple[str, ...]:
 
 
 def _dump(text: str) -> str:
-    folder = os.environ.get("STEPJIT_DUMP")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    handle, path = tempfile.mkstemp(".ll", "stepjit-", folder or None)
+    handle, path = tempfile.mkstemp(".ll", "stepjit-")
     with os.fdopen(handle, "w") as file:
         file.write(text)
     return path

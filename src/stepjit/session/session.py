@@ -77,11 +77,6 @@ class BaseSession:
         return self._graph
 
     @property
-    def graph_def(self) -> Any:
-        """The graph as it is now, as a GraphDef."""
-        return self._graph.as_graph_def()
-
-    @property
     def sess_str(self) -> bytes | None:
         """The target, as bytes."""
         return self._target
