@@ -91,19 +91,23 @@ def as_array(value: Any, dtype: DType) -> np.ndarray:
     """The value as a C-contiguous, aligned array of exactly the dtype's numpy type."""
     if dtype.kind == "s":
         return _strings(value)
+    wanted = dtype.np
+    if type(value) is np.ndarray and value.dtype is wanted and value.flags.carray:
+        return value
     if type(value) is int and dtype.kind in "iub" and not _fits(value, dtype):
         raise TypeError(
             f"Type of feed value {value} with type {type(value)} is not compatible with Tensor type "
             f"{dtype.as_numpy_dtype}. Try explicitly setting the type of the feed tensor to a larger type (e.g. int64)."
         )
     try:
-        array = np.asarray(value, dtype.np, order="C")
+        array = np.asarray(value, wanted, order="C")
     except OverflowError:
         # Lists and arrays of large integers wrap, as C's conversion does.
-        array = np.asarray(np.asarray(value).astype(dtype.np), order="C")
-    if array.dtype is not dtype.np:
-        array = array.view(dtype.np)  # equal, but another object than the one native code looks for
-    if not array.flags.carray and not (array.flags.aligned and array.flags.c_contiguous):
+        array = np.asarray(np.asarray(value).astype(wanted), order="C")
+    if array.dtype is not wanted:
+        array = array.view(wanted)  # equal, but another object than the one native code looks for
+    flags = array.flags
+    if not flags.carray and not (flags.aligned and flags.c_contiguous):
         array = array.copy("C")
     return array
 

@@ -82,7 +82,7 @@ class SessionStep:
         """Symbols that the step can only be compiled for as numbers."""
 
     def convert(self, values: Sequence[Any]) -> list[np.ndarray]:
-        return [convert_feed(tensor, value) for tensor, value in zip(self.feeds, values, strict=True)]
+        return list(map(convert_feed, self.feeds, values))
 
     def signature(self, shapes: Sequence[tuple[int, ...]]) -> Signature:
         found = []
@@ -223,8 +223,11 @@ class Binding:
         if len(args) != len(step.feeds):
             return self._other_count(args)
         arrays = step.convert(args)
-        if reason & 255 == abi.FEED and not self._strings and any(a is not b for a, b in zip(arrays, args)):
-            return self.callable(*arrays)
+        if reason & 255 == abi.FEED and not self._strings:
+            # The feed that was refused first tells whether a conversion was all that was missing.
+            number = reason >> 8
+            if arrays[number] is not args[number]:
+                return self.callable(*arrays)
         while True:
             variant = step.variant([array.shape for array in arrays])
             self._attach(variant)
