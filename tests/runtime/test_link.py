@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def test_cut_object_code_is_an_error(small: Program) -> None:
     ],
 )
 def test_wrong_ir_is_dumped_and_told(text: str, stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STEPJIT_DUMP", str(tmp_path / "dumps"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(native.CompileError) as error:
         native.compile_module(text)
     assert error.value.stage == stage
