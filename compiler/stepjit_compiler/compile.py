@@ -74,7 +74,7 @@ PIPELINE: tuple[tuple[str, Callable[[_Stage], None], Callable[[_Stage], str]], .
     ("lower", _lower, lambda at: at.text),
     ("native", _native, lambda at: assembly(at.text)),
 )
-"""(name, pass, its result as text), in order; `prune` and `simplify` come before, since the key is of what they make."""
+"""(name, pass, its result as text), in order; `prune` and `simplify` come before: the key is of what they make."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def build(step: Step) -> Program:
 
 
 def content_key(step: Step) -> str:
-    """A digest of all that decides the code: the step's text, the code generator's version, triple, CPU and features."""
+    """A digest of what decides the code: the step's text, the code generator's version, triple, CPU and features."""
     entries = (to_text(step, names=False), CODE_VERSION, *code_options())
     digest = hashlib.blake2b(digest_size=20)
     for entry in entries:

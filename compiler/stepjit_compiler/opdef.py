@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
@@ -112,7 +111,7 @@ class Inference:
         raise AssertionError
 
     def check(self, holds: str, a: Extent | None, b: Extent | None, message: str) -> None:
-        """Ask for `a >= b` (`holds="ge"`) or `a % b == 0` (`"divides"`): fails now, or is checked when the step runs."""
+        """Ask for `a >= b` (`holds="ge"`) or `a % b == 0` (`"divides"`): fails now, or when the step runs."""
         raise AssertionError
 
     # What follows is built of the above.
@@ -305,7 +304,9 @@ def _parse_default(kind: str, text: str) -> Any:
         return None if text == "unknown" else tuple(int(part) for part in text.strip("[]").split(",") if part)
     if kind.startswith("list("):
         return tuple(_parse_default(kind[5:-1], part.strip()) for part in text.strip("[]").split(",") if part.strip())
-    return {"int": int, "float": float, "bool": lambda t: t == "True"}[kind](text)
+    if kind == "bool":
+        return text == "True"
+    return float(text) if kind == "float" else int(text)
 
 
 # --- Shape rules and references that many ops share -------------------------------------------------------------

@@ -48,8 +48,10 @@ def options(**changes: Any) -> Iterator[Options]:
     """Other values for the steps that are compiled inside the block: `with options(verify=True): ...`."""
     global _current
     before = _current
-    sets = {name: frozenset(value) if isinstance(value, (list, set, tuple)) else value for name, value in changes.items()}
-    _current = replace(before, **sets)
+    given: dict[str, Any] = {
+        name: frozenset(value) if isinstance(value, (list, set, tuple)) else value for name, value in changes.items()
+    }
+    _current = replace(before, **given)
     try:
         yield _current
     finally:

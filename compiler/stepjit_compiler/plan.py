@@ -34,16 +34,16 @@ class Kernel:
 class Buffer(NamedTuple):
     """Where a value lives: `kind` and number.
 
-    feed    the data of feed `index`
-    slot    the buffer of session slot `index` (a variable)
-    const   constant data number `index`
-    arena   area number `index` of the arena
-    output  the result array number `index`
-    host    the array that host result number `index` is
+    feed    the data of that feed
+    slot    the buffer of that session slot (a variable)
+    const   constant data of that number
+    arena   that area of the arena
+    output  the result array of that number
+    host    the array that the host result of that number is
     """
 
     kind: str
-    index: int
+    number: int
 
 
 class Area(NamedTuple):

@@ -27,12 +27,12 @@ def plan_text(plan: Plan) -> str:
     for ref, type_ in plan.step.refs():
         buffer = plan.buffers.get(ref)
         if buffer is not None:
-            lines.append(f"{_refs([ref])} {type_} in {buffer.kind} {buffer.index}")
+            lines.append(f"{_refs([ref])} {type_} in {buffer.kind} {buffer.number}")
     for number, area in enumerate(plan.areas):
         lines.append(f"area {number}: {area.bytes} bytes at {area.offset}")
     lines.extend(f"late area {len(plan.areas) + k}: {size} bytes" for k, size in enumerate(plan.late))
     lines.append(f"arena: {plan.arena_bytes} bytes")
-    lines.extend(f"copy {_refs([ref])} to {buffer.kind} {buffer.index}" for ref, buffer in plan.copies)
+    lines.extend(f"copy {_refs([ref])} to {buffer.kind} {buffer.number}" for ref, buffer in plan.copies)
     return "\n".join(lines) + "\n"
 
 

@@ -63,12 +63,12 @@ def _verify_slots(plan: Plan) -> None:
     for number, kernel in enumerate(plan.kernels):
         for ref in kernel.outputs:
             buffer = plan.buffers[ref]
-            old = reads.get(buffer.index) if buffer.kind == "slot" else None
+            old = reads.get(buffer.number) if buffer.kind == "slot" else None
             if old is None:
                 continue
             later = [k for k in range(number + 1, len(plan.kernels)) if _reads(plan, k, old)]
             if later or any(root_of(plan.step, copied) == old for copied, _ in plan.copies):
-                raise PlanError(f"slot {buffer.index} is overwritten by kernel {number} but its old value is still wanted")
+                raise PlanError(f"kernel {number} overwrites slot {buffer.number}; its old value is still wanted")
 
 
 def _reads(plan: Plan, kernel: int, value: Ref) -> bool:
@@ -87,8 +87,8 @@ def overlaps(plan: Plan, values: Mapping[str, int]) -> list[tuple[Ref, Ref]]:
     for k, kernel in enumerate(plan.kernels):
         for ref in kernel.outputs:
             buffer = plan.buffers[ref]
-            if buffer.kind == "arena" and buffer.index < len(plan.areas):
-                start = dims.evaluate(plan.areas[buffer.index].offset, values)
+            if buffer.kind == "arena" and buffer.number < len(plan.areas):
+                start = dims.evaluate(plan.areas[buffer.number].offset, values)
                 stop = start + dims.evaluate(plan.step.type(ref).bytes, values)
                 lives.append((ref, k, last.get(ref, k), start, stop))
     return [

@@ -64,19 +64,25 @@ class OpError(Exception):
         return type(self), (None, None, self._message)
 
 
-_CLASSES: dict[int, type[OpError]] = {}
+class _CodedError(OpError):
+    """An OpError whose class tells its code."""
+
+    _code = UNKNOWN
+
+    def __init__(self, node_def: Any, op: Any, message: str, *args: Any) -> None:
+        super().__init__(node_def, op, message, self._code)
 
 
-def _error(name: str, code: int, doc: str) -> type[OpError]:
-    def __init__(self: OpError, node_def: Any, op: Any, message: str, *args: Any) -> None:
-        OpError.__init__(self, node_def, op, message, code)
+_CLASSES: dict[int, type[_CodedError]] = {}
 
-    _CLASSES[code] = type(name, (OpError,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+
+def _error(name: str, code: int, doc: str) -> type[_CodedError]:
+    _CLASSES[code] = type(name, (_CodedError,), {"_code": code, "__doc__": doc, "__module__": __name__})
     return _CLASSES[code]
 
 
 CancelledError = _error("CancelledError", CANCELLED, "A step or a queue operation was cancelled, as by closing.")
-UnknownError = _error("UnknownError", UNKNOWN, "A failure with no better class, such as one in Python code of the graph.")
+UnknownError = _error("UnknownError", UNKNOWN, "A failure with no better class, as in Python code of the graph.")
 InvalidArgumentError = _error("InvalidArgumentError", INVALID_ARGUMENT, "An op got a value or shape it can't take.")
 DeadlineExceededError = _error("DeadlineExceededError", DEADLINE_EXCEEDED, "The step's time limit ran out.")
 NotFoundError = _error("NotFoundError", NOT_FOUND, "A file, variable or key was not found.")
@@ -99,11 +105,11 @@ class InaccessibleTensorError(ValueError):
     """The tensor lives where this graph can't reach it."""
 
 
-def exception_type_from_error_code(code: int) -> type[OpError]:
+def exception_type_from_error_code(code: int) -> type[_CodedError]:
     """The class for one of TF's status codes; KeyError for a number that is none."""
     return _CLASSES[code]
 
 
-def error_code_from_exception_type(cls: type[OpError]) -> int:
+def error_code_from_exception_type(cls: type[Any]) -> int:
     """TF's status code for one of the classes above; KeyError for a class that is none."""
     return {kind: code for code, kind in _CLASSES.items()}[cls]

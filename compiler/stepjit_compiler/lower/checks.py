@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stepjit_compiler import dims, opdef
-from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower.builder import Value
+from stepjit_compiler.lower.index import LoopVar
 from stepjit_compiler.lower.kernel_code import Failure
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lowering import Check, Indexed, Scatter
@@ -36,7 +36,7 @@ def _emit_check(point: Point, i: int, check: Check) -> None:
     size = dims.product(type_.dims)
     with point.scope():
         loop = b.begin_loop(b.int64(0), point.extent(size), 1)
-        value = b.convert(_element(point, ref, loop.index), dtypes.int64)
+        value = b.convert(point.element(ref, point.var(LoopVar(loop.index))), dtypes.int64)
         unsigned = Value(value.ref, dtypes.uint64)
         outside = b.compare("ge", unsigned, Value(bound.ref, dtypes.uint64))
         bad, good = b.label("bad"), b.label("good")
@@ -47,12 +47,3 @@ def _emit_check(point: Point, i: int, check: Check) -> None:
         b.raw("ret i1 true")
         b.start(good)
         b.end_loop(loop)
-
-
-def _element(point: Point, ref: Ref, at: Value) -> Value:
-    """Element number `at` of a stored value, whatever its shape; a constant's from its data."""
-    type_ = point.step.type(ref)
-    node = point.step.nodes[ref.node]
-    if node.op == "Const" and type_.size == 1:
-        return point.b.const(node.attr["value"].array.reshape(-1)[0], type_.dtype)
-    return point.b.load(point.b.offset(point.pointer(ref), type_.dtype, at), type_.dtype)

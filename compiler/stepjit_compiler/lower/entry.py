@@ -163,7 +163,7 @@ class Entry(Hosts):
         type_ = self.step.type(ref)
         host = None if k in self.stored else self.plan.buffers.get(ref)
         if host is not None and host.kind == "host":
-            array = self.host_arrays[host.index]
+            array = self.host_arrays[host.number]
             if type_.dims:
                 self.incref(array)
                 self._own(k, array)

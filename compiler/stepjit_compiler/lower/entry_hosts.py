@@ -63,7 +63,7 @@ class Hosts(Storage):
         """Whether the value is the very array in the buffer, not its elements under another shape."""
         node = self.step.nodes[ref.node]
         if buffer.kind == "host":
-            return self.plan.host_results[buffer.index] == ref
+            return self.plan.host_results[buffer.number] == ref
         return (buffer.kind == "feed" and node.op == "_Feed") or (buffer.kind == "const" and node.op == "Const")
 
     def _boxed_scalar(self, ref: Ref, feed: int) -> Value:

@@ -25,8 +25,8 @@ class Storage(Guards):
         hosts = sum(kernel.kind == "host" for kernel in plan.kernels)
         self.has_hosts = hosts > 0
         self.owned_count = len(plan.outputs) + hosts
-        self.stored = {buffer.index for buffer in plan.buffers.values() if buffer.kind == "output"}
-        self.stored |= {buffer.index for _, buffer in plan.copies if buffer.kind == "output"}
+        self.stored = {buffer.number for buffer in plan.buffers.values() if buffer.kind == "output"}
+        self.stored |= {buffer.number for _, buffer in plan.copies if buffer.kind == "output"}
         self.results: dict[int, Value] = {}
         self.constants: dict[int, Value] = {}
         self.areas: dict[int, Value] = {}

@@ -11,10 +11,10 @@ from stepjit_compiler.lower.checks import emit_checks
 from stepjit_compiler.lower.kernel_code import KernelCode
 from stepjit_compiler.lower.loops import LoopNest
 from stepjit_compiler.lower.moves import emit_assemble, emit_scatter
+from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.products import emit_blas_product, emit_generated_product
 from stepjit_compiler.lowering import Elementwise, Indexed
 from stepjit_compiler.plan import Kernel, Plan
-from stepjit_compiler.lower.point import Point
 from stepjit_compiler.step_builder import StepBuilder
 
 ELEMENTS_PER_NS = 8
@@ -22,7 +22,7 @@ ELEMENTS_PER_NS = 8
 
 
 def lower(plan: Plan) -> tuple[KernelCode, ...]:
-    """The plan's kernels as IR functions, in order; kernels that Python runs have none of their own and are left out."""
+    """The plan's kernels as IR functions, in order; kernels that Python runs have none and are left out."""
     reader = StepBuilder(plan.step.feeds, plan.step.slots, plan.step.names)
     reader.nodes = list(plan.step.nodes)
     return tuple(

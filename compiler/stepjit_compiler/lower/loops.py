@@ -298,7 +298,8 @@ class LoopNest:
         return self._accumulate(reductions, variables, carried, lanes)
 
     def _row_position(self, reduced: Sequence[tuple[int, ...]], variables: dict[int, Index]) -> Index:
-        total, stride = self.p.zero(), 1
+        total = self.p.zero()
+        stride: Extent = 1
         for run in reversed(reduced):
             total = total + variables.get(run[-1], self.p.zero()) * stride
             stride = stride * self._extent(run)

@@ -48,7 +48,9 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str) -> Manifes
 
 def _kernels(plan: Plan, codes: Sequence[KernelCode]) -> tuple[KernelText, ...]:
     costs = iter(codes)
-    return tuple(_kernel(plan, kernel, "" if kernel.kind == "host" else str(next(costs).cost)) for kernel in plan.kernels)
+    return tuple(
+        _kernel(plan, kernel, "" if kernel.kind == "host" else str(next(costs).cost)) for kernel in plan.kernels
+    )
 
 
 def _kernel(plan: Plan, kernel: Kernel, cost: str) -> KernelText:

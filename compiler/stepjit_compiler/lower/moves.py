@@ -112,13 +112,13 @@ def emit_scatter(point: Point) -> Extent:
     scalar_update = not point.step.type(updates).dims
 
     def one(var: LoopVar, carried: list[Value]) -> list[Value]:
-        at = point.b.convert(_stored(point, indices, point.var(var)), dtypes.int64)
+        at = point.b.convert(point.element(indices, point.var(var)), dtypes.int64)
 
         def element(position: tuple[Index, ...]) -> None:
             where = Index(point, 0, (), at) * row + position[0]
             old = point.load_at(point.pointer(out), type_.dtype, where)
             source = point.zero() if scalar_update else point.var(var) * row + position[0]
-            update = _stored(point, updates, source)
+            update = point.element(updates, source)
             new = op.lower.emit(point.b, call, *point.same_lanes(old, update))
             point.store_at(new, point.pointer(out), where)
 
@@ -127,12 +127,3 @@ def emit_scatter(point: Point) -> Extent:
 
     serial(point, count, one)
     return 0
-
-
-def _stored(point: Point, ref: Ref, at: Index) -> Value:
-    """Element number `at` of a stored value."""
-    type_ = point.step.type(ref)
-    node = point.step.nodes[ref.node]
-    if node.op == "Const" and type_.size == 1:
-        return point.b.const(node.attr["value"].array.reshape(-1)[0], type_.dtype)
-    return point.load_at(point.pointer(ref), type_.dtype, at)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from stepjit_compiler import dims, opdef
+from stepjit_compiler import opdef
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Node, Ref, Type
 from stepjit_compiler.lower.builder import Builder, Value
@@ -137,7 +137,8 @@ class Point:
 
     def linear(self, type_: Type, position: Sequence[Index]) -> Index:
         """The element number of a position in a tensor of that type."""
-        total, stride = self.zero(), 1
+        total = self.zero()
+        stride: Extent = 1
         for extent, index in zip(reversed(type_.dims), reversed(position), strict=True):
             total = total + index * stride
             stride = stride * extent
@@ -218,14 +219,18 @@ class Point:
         return value
 
     def _load(self, ref: Ref, position: Position) -> Value:
-        type_ = self.step.type(ref)
-        root = root_of(self.step, ref)
-        node = self.step.nodes[root.node]
-        if node.op == "Const" and type_.size == 1:
-            return self.b.const(node.attr["value"].array.reshape(-1)[0], type_.dtype)
-        if node.op == "_Dims" and root == ref:
+        node = self.step.nodes[ref.node]
+        if node.op == "_Dims":
             return self._evaluate_dims(node, position)
-        return self.load_at(self.pointer(ref), type_.dtype, self.linear(type_, position))
+        return self.element(ref, self.linear(self.step.type(ref), position))
+
+    def element(self, ref: Ref, at: Index) -> Value:
+        """Element number `at` of a stored value, whatever its shape."""
+        dtype, root = self.step.type(ref).dtype, root_of(self.step, ref)
+        node = self.step.nodes[root.node]
+        if node.op == "Const" and self.step.type(ref).size == 1:
+            return self.b.const(node.attr["value"].array.reshape(-1)[0], dtype)
+        return self.load_at(self.pointer(ref), dtype, at)
 
     def _evaluate(self, ref: Ref, position: Position) -> Value:
         node = self.step.nodes[ref.node]
@@ -281,8 +286,3 @@ class Point:
 
 def buffer_of(plan: Plan, ref: Ref) -> Buffer:
     return plan.buffers[root_of(plan.step, ref)]
-
-
-def static_size(type_: Type) -> int | None:
-    size = dims.product(type_.dims)
-    return size if isinstance(size, int) else None

@@ -24,7 +24,8 @@ def _product_extents(x: Inference, adjoint_a: bool, adjoint_b: bool) -> tuple[An
     a, b = x.shape(0), x.shape(1)
     rows, inner = (None, None) if a is None else a[-2:][::-1] if adjoint_a else a[-2:]
     inner_b, columns = (None, None) if b is None else b[-2:][::-1] if adjoint_b else b[-2:]
-    x.equal(inner, inner_b, f"{_incompatible(a, b)} (Dimensions must be equal, but are {extent_text(inner)} and {extent_text(inner_b)})")
+    pair = f"{extent_text(inner)} and {extent_text(inner_b)}"
+    x.equal(inner, inner_b, f"{_incompatible(a, b)} (Dimensions must be equal, but are {pair})")
     return rows, columns
 
 

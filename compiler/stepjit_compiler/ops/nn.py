@@ -31,7 +31,8 @@ def _bias_shape(x: Inference) -> list[ShapeLike]:
         return [shape]
     at = _channel(x, len(shape))
     text = ("Must provide as many biases as the last dimension of the input tensor: "
-            f"{show(bias)} vs. {show(shape)} (Dimensions must be equal, but are {extent_text(shape[at])} and {extent_text(bias[0])})"
+            f"{show(bias)} vs. {show(shape)} (Dimensions must be equal, but are {extent_text(shape[at])} and "
+            f"{extent_text(bias[0])})"
             )  # fmt: skip
     extent = x.equal(shape[at], bias[0], text)
     return [(*shape[:at], extent, *shape[at + 1 :])]

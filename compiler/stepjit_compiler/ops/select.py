@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.lowering import Composite, Elementwise
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, broadcasting, define, show
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, broadcasting, define, extent_text, show
 
 
 # --- Select: the condition is a scalar, chooses rows, or has the shape of both ---
@@ -25,7 +25,8 @@ def _select_shape(x: Inference) -> list[ShapeLike]:
     if condition is None or not condition or shape is None:
         return [shape]
     if len(condition) == 1 and shape:
-        text = (f"Number of batches of 'then' must match size of 'cond' (or be the same size and shape), but saw: {shape[0]} vs. {condition[0]} "
+        text = ("Number of batches of 'then' must match size of 'cond' (or be the same size and shape), but saw: "
+                f"{extent_text(shape[0])} vs. {extent_text(condition[0])} "
                 "(Dimensions must be equal)")  # fmt: skip
         return [(x.equal(shape[0], condition[0], text), *shape[1:])]
     return [_merge(x, condition, shape, "'cond' and 'then'")]

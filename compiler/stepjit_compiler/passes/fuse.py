@@ -310,13 +310,13 @@ class _Fusion:
 
     def _stored(self) -> set[Ref]:
         """Values that something outside their own group reads."""
-        stored = {root_of(self.step, ref, self.group_of) for ref in self.facts.wanted}
+        stored = {root_of(self.step, ref) for ref in self.facts.wanted}
         for i, node in enumerate(self.step.nodes):
             own = self.group_of.get(i)
             if own is None:
                 continue
             for ref in node.inputs:
-                root = root_of(self.step, ref, self.group_of)
+                root = root_of(self.step, ref)
                 inline = self.step.nodes[root.node].op == "_Dims" and self.groups[own].kind in ("loop", "product")
                 if self.group_of.get(ref.node) != own and not inline:
                     stored.add(root)
@@ -340,7 +340,7 @@ def _inputs(step: Step, nodes: Sequence[int]) -> tuple[Ref, ...]:
     return tuple(dict.fromkeys(ref for i in nodes for ref in step.nodes[i].inputs if ref.node not in inside))
 
 
-def root_of(step: Step, ref: Ref, group_of: dict[int, int] | None = None) -> Ref:
+def root_of(step: Step, ref: Ref) -> Ref:
     """The value whose elements `ref` has: through aliases, back to what computes them."""
     while True:
         node = step.nodes[ref.node]

@@ -98,7 +98,8 @@ class _Memory:
 
     def _in_place(self, slot: int, root: Ref, outputs: Sequence[Ref]) -> bool:
         """Whether `root` may be computed straight into the slot: nothing needs the old value then or later."""
-        old = next((i for i, node in enumerate(self.step.nodes) if node.op == "_Read" and node.attr["slot"] == slot), -1)
+        reads = (i for i, node in enumerate(self.step.nodes) if node.op == "_Read" and node.attr["slot"] == slot)
+        old = next(reads, -1)
         if old < 0:
             return True
         before = Ref(old, 0)
@@ -165,7 +166,7 @@ class _Memory:
         static = sorted((x for x in known if isinstance(x.bytes, int)), key=lambda x: (-_int(x.bytes), x.ref))
         total: Extent = self._place_static(static, areas)
         total = self._place_symbolic([x for x in known if not isinstance(x.bytes, int)], areas, total)
-        late = []
+        late: list[Extent] = []
         for life in lives:
             if _is_late(life.bytes):
                 self.buffers[life.ref] = Buffer("arena", len(areas) + len(late))

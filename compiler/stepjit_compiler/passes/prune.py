@@ -164,9 +164,7 @@ class _Translation:
             self._set(op, [self._is_initialized(number, op)])
         elif op.type in ("_InitializedValue", "_ResourceInitializedValue"):
             self._set(op, [self._initialized_value(op)])
-        elif op.type == "ReadVariableOp":
-            self._set(op, [self._value(op.inputs[0])])
-        elif op.type == "PlaceholderWithDefault":
+        elif op.type == "ReadVariableOp" or op.type == "PlaceholderWithDefault":
             self._set(op, [self._value(op.inputs[0])])
         else:
             self._translate_op(number, op)

@@ -77,7 +77,7 @@ def convert_feed(tensor: Tensor, value: Any) -> np.ndarray:
     if tensor.dims != array.shape and tensor.dims is not None and not compatible(tensor.dims, array.shape):
         raise ValueError(
             f"Cannot feed value of shape {array.shape!r} for Tensor {tensor.name}, "
-            f"which has shape {str(TensorShape(tensor.dims))}{_made_at(tensor)}"
+            f"which has shape {TensorShape(tensor.dims)!s}{_made_at(tensor)}"
         )
     return array
 
@@ -120,7 +120,7 @@ def _fits(value: int, dtype: DType) -> bool:
 
 def _strings(value: Any) -> np.ndarray:
     if type(value) is int:
-        raise TypeError(f"Type of feed value {value} with type int is not compatible with Tensor type string (larger type)")
+        raise TypeError(f"Type of feed value {value} with type int is not compatible with Tensor type string")
     array = np.asarray(value, object) if not isinstance(value, np.ndarray) else value
     found = np.empty(array.shape, object)
     flat, source = found.reshape(-1), array.reshape(-1)

@@ -131,7 +131,7 @@ class BaseSession:
                 convert_feed(tensor, each)
                 all_tensors(self._graph, [tensor])
 
-    def make_callable(self, fetches: Any, feed_list: Any = None, accept_options: bool = False) -> Callable[..., Any]:
+    def make_callable(self, fetches: Any, feed_list: Any = None, accept_options: bool = False) -> Any:
         """A function of the feeds in `feed_list` that returns what `run` would: the fast path for loops.
 
         Steps of fully known shapes are compiled now, others at the first call. Raises TypeError or ValueError for
@@ -235,7 +235,7 @@ class BaseSession:
         if getattr(self, "_resources", None) is not None and not self._closed:
             try:
                 self.close()
-            except Exception:  # noqa: BLE001 - nobody is left to be told
+            except Exception:
                 _LOG.debug("closing a deleted session failed", exc_info=True)
 
     def as_default(self) -> AbstractContextManager[Any]:
@@ -244,7 +244,7 @@ class BaseSession:
 
 
 class Session(BaseSession):
-    """Runs steps of a graph; in a `with` block also the default session, its graph the default graph, closed at the end."""
+    """Runs steps of a graph; a `with` block makes it the default session, its graph the default graph, and ends it."""
 
     def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
         super().__init__(target, graph, config)
@@ -252,7 +252,7 @@ class Session(BaseSession):
 
     def __enter__(self) -> Session:
         if self._entered:
-            raise RuntimeError("Session context managers are not re-entrant. Use `Session.as_default()` to enter again.")
+            raise RuntimeError("Session context managers are not re-entrant; `Session.as_default()` is.")
         for block in (default_graphs.enter(self._graph), _default_sessions.enter(self)):
             block.__enter__()
             self._entered.append(block)

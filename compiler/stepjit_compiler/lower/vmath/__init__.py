@@ -1,4 +1,4 @@
-"""Mathematical functions as IR, the same for scalars and vectors: `vmath.<name>(b, x)`, `atan2(b, y, x)`, `pow(b, x, y)`.
+"""Mathematical functions as IR, alike for scalars and vectors: `vmath.<name>(b, x)`, `atan2(b, y, x)`, `pow(b, x, y)`.
 
 Operands are float32 or float64 of any lanes. A lane's bits depend on that lane's operand only: vector bodies and scalar
 tails agree. All is branch-free but sin, cos and tan, which open blocks to call libm where |x| >= 2^40.
