@@ -1,8 +1,8 @@
-"""The knobs: five environment variables, read once, and the same by name for a while with `options(...)`.
+"""The knobs: four environment variables, read once, and the same by name for a while with `options(...)`.
 
 STEPJIT_DUMP    passes whose result is printed to stderr: `simplify,fuse`, or `all`
 STEPJIT_LOG     events that are logged, a line each: `compile`
-STEPJIT_SKIP    passes that are left out (`simplify`), to find a wrong one
+STEPJIT_SKIP    rules of simplify that are left out, to find a wrong one: `add_zero,multiply_one`
 STEPJIT_VERIFY  1: check the step's invariants after each pass
 """
 

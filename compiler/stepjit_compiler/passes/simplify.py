@@ -22,6 +22,7 @@ from stepjit_compiler.interpret import run_op
 from stepjit_compiler.ir import INLINE_BYTES, Node, Ref, Step
 from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import OpDef
+from stepjit_compiler.options import current
 from stepjit_compiler.passes.expand import expand_node
 from stepjit_compiler.passes.matching import rules_for
 from stepjit_compiler.passes.rebuild import rebuild
@@ -67,6 +68,7 @@ class Simplifier(StepBuilder):
         self.equalities_assumed = 0
         self._simple: dict[int, tuple[Ref, ...]] = {}
         self._active: list[str] = []
+        self._skip = current().skip
 
     @property
     def equalities(self) -> int:
@@ -98,6 +100,8 @@ class Simplifier(StepBuilder):
             if found is not None:
                 return found
         for rule in rules_for(op):
+            if rule.__name__ in self._skip:
+                continue
             self._enter(rule.__name__)
             result = rule(self, node)
             self._active.pop()
