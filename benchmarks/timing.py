@@ -78,7 +78,7 @@ def calls_for(variant: Variant, budget: float) -> int:
 
 
 def best_per_call(variant: Variant, calls: int, budget: float) -> float:
-    """Seconds per call of the best of the batches that fit into `budget`, three at least: interruptions only ever add."""
+    """Seconds per call of the best of the batches that fit into `budget`, three at least: interruptions only add."""
     seconds(variant, 1)
     spent = [seconds(variant, calls) for _ in range(3)]
     while sum(spent) < budget:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stepjit_compiler.lower import vmath
 from vmath_loops import Loops
+
+from stepjit_compiler.lower import vmath
 
 Array = np.ndarray[Any, Any]
 LONG = np.longdouble

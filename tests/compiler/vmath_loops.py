@@ -8,6 +8,7 @@ from typing import Any
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import numpy as np
+
 from stepjit_compiler.lower.builder import Builder, Value
 from stepjit_runtime import dtypes
 
