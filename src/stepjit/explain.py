@@ -24,6 +24,8 @@ class ProgramReport:
     """What the compile took, or finding the program in the cache."""
     key: str
     """The digest under which equal steps share the program."""
+    arena_bytes: int = 0
+    """Bytes of temporary memory kept for the next calls; 0 before the first."""
 
     @property
     def nodes(self) -> int:
@@ -47,7 +49,7 @@ class ProgramReport:
 
     @property
     def arena(self) -> str:
-        """Bytes of temporary memory for a call, as a number or an expression of the feeds' extents."""
+        """Bytes of temporary memory that a call needs, as a number or an expression of the feeds' extents."""
         return self.manifest.arena
 
     @property
@@ -69,7 +71,7 @@ class ProgramReport:
     def _lines(self) -> Iterator[str]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items()) or "none"
         yield f"feeds ({', '.join(self.feeds)})"
-        yield f"{self.pruned_ops} ops needed -> {self.nodes} simplified -> {len(self.kernels)} kernels ({kinds})"
+        yield f"{self.pruned_ops} ops needed -> {self.nodes} primitives -> {len(self.kernels)} kernels ({kinds})"
         yield f"arena {self.arena} bytes, compiled in {self.seconds * 1e3:.0f} ms, key {self.key[:12]}"
         for number, kernel in enumerate(self.kernels):
             yield f"  k{number:<3} {kernel.kind:<8} [{','.join(kernel.space)}]  {op_list(kernel)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import stepjit.compat.v1 as tf
-from stepjit.cli.report import show_step
+from stepjit.cli.report import ReportConsole, show_step
 from stepjit.data import Digits, load_digits
 
 BATCH = 32
 LAYERS = (128, 64)
 CLASSES = 10
 INFERENCES = 2000
-PIPE_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class Timing:
 
 def run(epochs: int, seed: int) -> int:
     """Train, measure and report; returns the exit code."""
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console = ReportConsole()
     digits = load_digits()
     console.print(
         f"UCI handwritten digits: {len(digits.train_images)} to learn from, {len(digits.test_images)} to be tested on"

@@ -209,7 +209,10 @@ class Binding:
     def explain(self) -> Explanation:
         """What was compiled for the step so far."""
         programs = [
-            ProgramReport(variant.executable.manifest, variant.ops, variant.pruned_ops, variant.seconds, variant.key)
+            ProgramReport(
+                variant.executable.manifest, variant.ops, variant.pruned_ops, variant.seconds, variant.key,
+                variant.executable.arena_bytes,
+            )  # fmt: skip
             for variant in self.step.variants.values()
         ]
         return Explanation(self.step.session.graph.version, tuple(programs))
