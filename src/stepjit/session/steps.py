@@ -208,13 +208,19 @@ class Binding:
 
     def explain(self) -> Explanation:
         """What was compiled for the step so far."""
-        programs = [
-            ProgramReport(
-                variant.executable.manifest, variant.ops, variant.pruned_ops, variant.seconds, variant.key,
-                variant.executable.arena_bytes,
-            )  # fmt: skip
-            for variant in self.step.variants.values()
-        ]
+        programs = []
+        for variant in list(self.step.variants.values()):
+            executable = variant.executable
+            programs.append(
+                ProgramReport(
+                    executable.manifest,
+                    variant.ops,
+                    variant.pruned_ops,
+                    variant.seconds,
+                    variant.key,
+                    executable.arena_bytes,
+                )
+            )
         return Explanation(self.step.session.graph.version, tuple(programs))
 
     def slow(self, reason: int, args: tuple[Any, ...], names: tuple[str, ...] | None) -> Any:
