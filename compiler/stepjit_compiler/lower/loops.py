@@ -25,8 +25,10 @@ from stepjit_runtime import dtypes
 VECTOR_BYTES = 32
 EXPENSIVE = 15.0
 """From this cost per element on, a value is kept rather than computed again."""
-MODERATE = 12.0
-"""Up to this cost per element, a body takes two registers at a time."""
+SMALL_STEP, LARGE_STEP = 128, 512
+"""Nodes of a step up to which loops take four, and two, registers of each value at a time."""
+SHORT_LOOP = 64
+"""Up to this static extent, one register at a time will do."""
 HEAVY = 60.0
 """From this cost per element on, a body is not written out for every width."""
 SCRATCH_ALLOCA = 16384
@@ -114,7 +116,7 @@ class LoopNest:
         widths = [t.dtype.itemsize for i in self.nodes for t in self.step.nodes[i].types]
         widths += [self.step.type(ref).dtype.itemsize for i in self.nodes for ref in self.step.nodes[i].inputs]
         lanes = VECTOR_BYTES // max(4, max(widths, default=4))
-        lanes *= 4 if self.reductions and self.cost < HEAVY else 2 if self.cost < MODERATE else 1
+        lanes *= self._registers(extent)
         if isinstance(extent, int):
             while lanes > max(extent, 1):
                 lanes //= 2
@@ -124,6 +126,12 @@ class LoopNest:
         return lanes
 
     # --- the nest ---
+
+    def _registers(self, extent: Extent) -> int:
+        """Registers per value: several hide latency; in steps of many nodes, and where little is done, code size counts."""
+        nodes = len(self.step.nodes)
+        most = 4 if nodes <= SMALL_STEP else 2 if nodes <= LARGE_STEP or self.reductions else 1
+        return min(most, 1 if isinstance(extent, int) and extent <= SHORT_LOOP else 4)
 
     def emit(self) -> None:
         if not self.reductions:

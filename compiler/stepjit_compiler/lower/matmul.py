@@ -50,11 +50,11 @@ def choose(product: Product) -> str:
     return "generated" if m * n * k <= GENERATED_WORK else "blas"
 
 
-def scratch_bytes(product: Product) -> Extent:
+def scratch_bytes(product: Product, heavy: bool = False) -> Extent:
     """Bytes of scratch that `emit_product` needs, 64-byte aligned for speed; 0 for none."""
     if product.m == 0 or product.n == 0:
         return 0
-    plan = _plan(product)
+    plan = _plan(product, heavy)
     if not (plan.buffered or plan.packed):
         return 0
     panel = product.k * (plan.vectors * plan.lanes) if plan.packed else 0
@@ -69,11 +69,13 @@ def emit_product(
     extent: Callable[[Extent], Value],
     finish: Finish,
     scratch: Value | None = None,
+    heavy: bool = False,
 ) -> None:
     """Emit loops that call `finish(b, acc, row, col)` for vectors of C, each summed over all of k.
 
     `acc` has a power of two of lanes, for consecutive columns from `col` on. Every element is finished exactly once.
-    `scratch` points to `scratch_bytes(product)` bytes that no operand or result overlaps.
+    `scratch` points to `scratch_bytes(product, heavy)` bytes that no operand or result overlaps. With `heavy`, `finish`
+    writes much code, which is not to be repeated for every register of a tile.
     """
     if product.m == 0 or product.n == 0:
         return
@@ -82,8 +84,8 @@ def emit_product(
         return of if isinstance(of, int) else extent(of)
 
     m, n, k = size(product.m), size(product.n), size(product.k)
-    plan = _plan(product)
-    assert scratch is not None or scratch_bytes(product) == 0
+    plan = _plan(product, heavy)
+    assert scratch is not None or scratch_bytes(product, heavy) == 0
     flags = product.transpose_a, product.transpose_b
     job = Job(b, product.dtype, m, n, k, *flags, a, bb, finish, scratch, plan)
     (emit_vector if m == 1 or n == 1 else emit_tiles)(job)
@@ -118,7 +120,7 @@ def _typical(extent: Extent) -> int:
     return extent if isinstance(extent, int) else TYPICAL_SYMBOLIC
 
 
-def _plan(product: Product) -> Plan:
+def _plan(product: Product, heavy: bool) -> Plan:
     lanes = min(8, VECTOR_BYTES // product.dtype.itemsize)
     k = product.k
     if product.m == 1 or product.n == 1:
@@ -135,6 +137,7 @@ def _plan(product: Product) -> Plan:
     elif isinstance(product.n, int) and product.n >= 64:
         packed = _typical(product.m) >= 32
     direct = isinstance(product.m, int) and isinstance(k, int) and k <= 64 and isinstance(product.n, int)
+    direct = direct and not heavy
     return Plan(lanes, rows, vectors, packed=packed, direct=direct, buffered=not direct)
 
 
@@ -147,4 +150,8 @@ def _tile_shape(product: Product, lanes: int) -> tuple[int, int]:
         vectors = min(vectors, have)
         if have == 3:
             vectors = 3
-    return (min(rows, 12 // vectors, 8), vectors)
+    most = min(rows, 12 // vectors, 8)
+    if isinstance(product.m, int) and vectors > 1:
+        # A height that divides the rows needs code for one kind of tile only.
+        most = next((height for height in range(most, 3, -1) if product.m % height == 0), most)
+    return most, vectors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stepjit_compiler import opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Ref, Type
 from stepjit_compiler.lower.builder import Builder, Value
@@ -11,7 +12,11 @@ from stepjit_compiler.lower.index import Index, LoopVar
 from stepjit_compiler.lower.matmul import Product, emit_blas, emit_product, scratch_bytes
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.sweep import serial
+from stepjit_compiler.lowering import Elementwise
 from stepjit_compiler.passes.fuse import product_of
+
+HEAVY_EPILOGUE = 12.0
+"""From this cost per element on, what follows a product is written once per tile rather than once per register."""
 
 Matrices = Callable[["tuple[Index, ...]", Value, Value], None]
 """`emit(batch position, pointer to a, pointer to b)`."""
@@ -20,7 +25,8 @@ Matrices = Callable[["tuple[Index, ...]", Value, Value], None]
 def emit_generated_product(point: Point) -> Extent:
     """Register tiles of the product, each finished vector handed to the fused ops and stored."""
     product = _product(point)
-    scratch = scratch_bytes(product)
+    heavy = _epilogue_cost(point) >= HEAVY_EPILOGUE
+    scratch = scratch_bytes(product, heavy)
 
     def one(batch: tuple[Index, ...], a: Value, c: Value) -> None:
         def finish(b: Builder, acc: Value, row: Value, col: Value) -> None:
@@ -32,12 +38,16 @@ def emit_generated_product(point: Point) -> Extent:
                     value = point.at(ref, position)
                     point.store_at(value, point.pointer(ref), point.linear(point.step.type(ref), position))
 
-        emit_product(
-            point.b, product, a, c, point.extent, finish, scratch=Value("%scratch", None) if scratch != 0 else None
-        )
+        room = Value("%scratch", None) if scratch != 0 else None
+        emit_product(point.b, product, a, c, point.extent, finish, room, heavy)
 
     _each_matrix(point, one)
     return scratch
+
+
+def _epilogue_cost(point: Point) -> float:
+    lowers = [opdef.lookup(point.step.nodes[i].op) for i in point.kernel.nodes[1:]]
+    return sum(op.lower.cost for op in lowers if op is not None and isinstance(op.lower, Elementwise))
 
 
 def emit_blas_product(point: Point) -> Extent:
