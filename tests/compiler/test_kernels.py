@@ -167,6 +167,16 @@ def test_special_values_survive() -> None:
             np.testing.assert_array_equal(got, getattr(np, op.lower())(x, y), err_msg=op)
 
 
+@pytest.mark.parametrize("shape", [(200_001,), (100_001, 2), (5, 40_003)])
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_long_sums_keep_their_digits(shape: tuple[int, ...], symbolic: bool) -> None:
+    x = np.random.default_rng(0).random(shape, np.float32)
+    for axes in ([0], [len(shape) - 1], list(range(len(shape)))):
+        step = build([x], lambda b, v, axes=axes: b.reduce("Sum", v, axes), symbolic)
+        want = x.astype(np.float64).sum(tuple(set(axes)))
+        np.testing.assert_allclose(native(step)(x)[0], want, rtol=1e-6)
+
+
 def test_index_out_of_range_is_told() -> None:
     data, bad = np.zeros((4, 3), np.float32), np.array([1, 7, 2], np.int32)
     call = native(build([data, bad], lambda b, x, i: b.op("GatherV2", x, i, b.const(0, int32)), False))

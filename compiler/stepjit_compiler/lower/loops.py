@@ -17,7 +17,7 @@ from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower.builder import Builder, Value
 from stepjit_compiler.lower.index import Index, LoopVar
 from stepjit_compiler.lower.point import Point, Position
-from stepjit_compiler.lower.sweep import serial, vectorised
+from stepjit_compiler.lower.sweep import in_blocks, is_long, serial, totals_in_blocks, vectorised
 from stepjit_compiler.lowering import Alias, Elementwise, Indexed, Reduction
 from stepjit_compiler.passes.fuse import AxisMap
 from stepjit_runtime import dtypes
@@ -268,6 +268,12 @@ class LoopNest:
                 here = {**outer, inner[0][-1]: self.p.var(var)} if inner else outer
                 return self._element(number, reductions, stores, here, reduced, carried, var.lanes)
 
+            if reductions and is_long(extent):
+                return totals_in_blocks(
+                    self.p, extent, lanes, turn, self._identities(reductions, 1),
+                    lambda width: self._identities(reductions, width),
+                    lambda a, c: self._combine(reductions, a, c), self._narrow(reductions),
+                )  # fmt: skip
             start = self._identities(reductions, lanes)
             return vectorised(self.p, extent, lanes, turn, start, self._narrow(reductions), self.cost >= HEAVY)
 
@@ -348,7 +354,13 @@ class LoopNest:
         def turn(var: LoopVar, inner: list[Value]) -> list[Value]:
             return self._column(runs[1:], {**variables, runs[0][-1]: self.p.var(var)}, inner, stores, lanes)
 
-        return serial(self.p, self._extent(runs[0]), turn, carried)
+        extent = self._extent(runs[0])
+        if len(runs) == 1 and is_long(extent):
+            return in_blocks(
+                self.p, self.p.extent(extent), 1, turn, carried, lambda: self._identities(self.reductions, lanes),
+                lambda a, c: self._combine(self.reductions, a, c),
+            )  # fmt: skip
+        return serial(self.p, extent, turn, carried)
 
     # --- accumulators ---
 

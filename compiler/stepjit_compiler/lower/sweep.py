@@ -18,6 +18,49 @@ UNROLLED_TAILS = 3
 """A static rest is taken in so many vectors of falling width, at most, if the body is light."""
 
 
+BLOCK = 4096
+"""Elements that are accumulated before their total joins the others: keeps rounding errors of long sums small."""
+LONG = 4 * BLOCK
+"""Static extents from which on sums are taken in blocks; symbolic extents always are."""
+
+
+def is_long(extent: Extent) -> bool:
+    return not isinstance(extent, int) or extent >= LONG
+
+
+def totals_in_blocks(
+    point: Point, extent: Extent, lanes: int, body: Body, carried: Sequence[Value],
+    fresh: Callable[[int], list[Value]], join: Callable[[Sequence[Value], Sequence[Value]], list[Value]],
+    narrow: Narrow,
+) -> list[Value]:  # fmt: skip
+    """`lanes` at a time in blocks that begin with `fresh(lanes)`, then the rest one by one; totals are scalars."""
+    b = point.b
+    stop = point.extent(extent)
+    whole = b.and_(stop, b.int64(-lanes))
+
+    def added(total: Sequence[Value], block: list[Value]) -> list[Value]:
+        return join(total, _narrowed(block, 1, narrow))
+
+    state = in_blocks(point, whole, lanes, body, carried, lambda: fresh(lanes), added)
+    return _one_by_one(point, whole, stop, body, state)
+
+
+def in_blocks(
+    point: Point, stop: Value, lanes: int, body: Body, carried: Sequence[Value], fresh: Callable[[], list[Value]],
+    join: Callable[[Sequence[Value], list[Value]], list[Value]],
+) -> list[Value]:  # fmt: skip
+    """Turns of `lanes` up to `stop`, a multiple of it, block by block: a block's values begin afresh and are joined."""
+    b = point.b
+    count = b.div(b.add(stop, b.int64(BLOCK - 1)), b.int64(BLOCK))
+    outer = b.begin_loop(b.int64(0), count, 1, carried)
+    with point.scope():
+        first = b.mul(outer.index, b.int64(BLOCK))
+        inner = b.begin_loop(first, b.minimum(b.add(first, b.int64(BLOCK)), stop), lanes, fresh())
+        block = b.end_loop(inner, _turn(point, inner.index, lanes, body, inner.carried))
+        total = join(outer.carried, block)
+    return b.end_loop(outer, total)
+
+
 def serial(point: Point, extent: Extent, body: Body, carried: Sequence[Value] = ()) -> list[Value]:
     """Turn by turn."""
     b = point.b
