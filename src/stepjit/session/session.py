@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from stepjit.explain import Explanation
 from stepjit.framework.graph import Graph
 from stepjit.framework.stack import DefaultStack, Entered, default_graphs, get_default_graph
 from stepjit.session.feeds import all_tensors, convert_feed, feed_tensors, feed_values
@@ -192,6 +193,7 @@ class BaseSession:
                 values.update(zip(computed, step.callable(*given), strict=True))
             return fetches.rebuild([values[tensor] for tensor in fetches.tensors])
 
+        run.explain = (lambda: Explanation(self._graph.version, ())) if step is None else step.explain  # type: ignore[attr-defined]
         return run
 
     def _count_compile(self, compiled: Any) -> None:
