@@ -128,7 +128,7 @@ class LoopNest:
     # --- the nest ---
 
     def _registers(self, extent: Extent) -> int:
-        """Registers per value: several hide latency; in steps of many nodes, and where little is done, code size counts."""
+        """Registers per value: several hide latency, but in steps of many nodes and in short loops code size counts."""
         nodes = len(self.step.nodes)
         most = 4 if nodes <= SMALL_STEP else 2 if nodes <= LARGE_STEP or self.reductions else 1
         return min(most, 1 if isinstance(extent, int) and extent <= SHORT_LOOP else 4)
