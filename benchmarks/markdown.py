@@ -30,7 +30,7 @@ def table(saved: dict[str, Any]) -> str:
         own = _fastest(ways, ("stepjit.callable",))
         if own is not None:
             cells = [_ratio(_fastest(ways, names), own) for _, names in COLUMNS]
-            lines.append(f"| {workload.title} | {own:.3g} | " + " | ".join(cells) + " |")
+            lines.append(f"| {workload.title} | {_short(own)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -42,7 +42,11 @@ def _fastest(ways: dict[str, Any], names: tuple[str, ...]) -> float | None:
 
 
 def _ratio(other: float | None, own: float) -> str:
-    return "" if other is None else f"{other / own:.3g}×"
+    return "" if other is None else f"{_short(other / own)}x"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 if __name__ == "__main__":
