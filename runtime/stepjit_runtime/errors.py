@@ -52,6 +52,9 @@ class OpError(Exception):
 
     @property
     def node_def(self) -> Any:
+        # Most errors are never asked for it.
+        if self._node_def is None and self._op is not None:
+            self._node_def = self._op.node_def
         return self._node_def
 
     def __str__(self) -> str:

@@ -173,8 +173,13 @@ def _complete(plan: _Plan, attrs: dict[str, Any]) -> None:
 def _output_dtypes(plan: _Plan, attrs: dict[str, Any]) -> Sequence[DType]:
     if plan.output_attr is not None:
         return (attrs[plan.output_attr],)
+    return arg_dtypes(plan.outputs, attrs)
+
+
+def arg_dtypes(args: Sequence[Arg], attrs: dict[str, Any]) -> list[DType]:
+    """The dtypes of the tensors that inputs or outputs of an op consist of."""
     result: list[Any] = []
-    for arg in plan.outputs:
+    for arg in args:
         if arg.list_attr is not None:
             result += attrs[arg.list_attr]
             continue

@@ -239,6 +239,18 @@ class Graph:
         """The name a new op gets when `name` is asked for; a name ending in `/` is taken as it is."""
         return name[:-1] if name[-1] == "/" else self.unique_name(name)
 
+    def free_name(self, name: str) -> str:
+        """`name` as it is, from the root, where no op has it; else with `_1`, `_2`, …"""
+        with self.lock:
+            if name not in self.by_name:
+                self._names.setdefault(name.lower(), 1)
+                return name
+            outer, self.local.scope = self.local.scope, ""
+            try:
+                return self.unique_name(name)
+            finally:
+                self.local.scope = outer
+
     def name_scope(self, name: str | None) -> NameScope:
         """A block whose ops' names begin with `name/`; gives that prefix."""
         return NameScope(self, name)
@@ -376,6 +388,15 @@ class Graph:
             raise KeyError(
                 f"{missing} The operation, {op_name!r}, exists but only has {len(op.outputs)} outputs."
             ) from None
+
+    def as_graph_def(self, from_version: int | None = None, add_shapes: bool = False) -> Any:
+        """A new GraphDef, nodes in the order they were made; from_version: only those made after that `version`.
+
+        add_shapes: whether nodes carry their outputs' static shapes. ValueError when it would have 2 GiB or more.
+        """
+        from stepjit.framework.graph_io import graph_def
+
+        return graph_def(self, from_version, add_shapes)
 
     # --- Feeding and fetching ---
 

@@ -311,6 +311,12 @@ class TensorShape:
     def __repr__(self) -> str:
         return f"TensorShape({self.dims})"
 
+    def as_proto(self) -> Any:
+        """A new TensorShapeProto; unknown extents are -1."""
+        from stepjit.framework.attr_values import shape_proto
+
+        return shape_proto(self._dims)
+
     def __reduce__(self) -> Any:
         return TensorShape, (self._dims,)
 

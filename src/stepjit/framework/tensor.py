@@ -185,6 +185,13 @@ class Operation:
         """The user's line that made the op, such as `train.py:41`."""
         return source.line(self._place)
 
+    @property
+    def node_def(self) -> Any:
+        """A new NodeDef of the op."""
+        from stepjit.framework.graph_io import node_def
+
+        return node_def(self)
+
     def values(self) -> tuple[Tensor, ...]:
         """The outputs."""
         return tuple(self.outputs)
@@ -243,14 +250,7 @@ class Operation:
         return f"<tf.Operation '{self.name}' type={self.type}>"
 
     def __str__(self) -> str:
-        lines = [f'name: "{self.name}"', f'op: "{self.type}"']
-        for tensor in self.inputs:
-            lines.append(f'input: "{tensor.name if tensor.value_index else tensor.op.name}"')
-        lines += [f'input: "^{op.name}"' for op in self.control_inputs]
-        if self.device:
-            lines.append(f'device: "{self.device}"')
-        lines += [f"attr: {name} = {value!r}" for name, value in sorted(self.attrs.items())]
-        return "\n".join(lines)
+        return str(self.node_def)
 
     def __copy__(self) -> Operation:
         return self

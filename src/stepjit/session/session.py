@@ -78,6 +78,11 @@ class BaseSession:
         return self._graph
 
     @property
+    def graph_def(self) -> Any:
+        """A new GraphDef of the graph as it is now."""
+        return self._graph.as_graph_def()
+
+    @property
     def sess_str(self) -> bytes | None:
         """The target, as bytes."""
         return self._target

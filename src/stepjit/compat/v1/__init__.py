@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stepjit.compat.v1 import bitwise, initializers, layers, linalg, logging, losses, math, nn, random, raw_ops, train
 from stepjit.compat.v1.behavior import (
     disable_control_flow_v2, disable_eager_execution, disable_resource_variables, disable_tensor_equality,
@@ -37,3 +39,18 @@ from stepjit_runtime.dtypes import (
 from stepjit_runtime.errors import OpError
 
 newaxis = None
+
+_PROTOS = frozenset({"AttrValue", "GraphDef", "NameAttrList", "NodeDef", "TensorProto"})
+
+
+def __getattr__(name: str) -> Any:
+    # What needs protobuf, which takes time to import.
+    if name in _PROTOS:
+        from stepjit.proto import MESSAGES
+
+        return MESSAGES[name]
+    if name == "import_graph_def":
+        from stepjit.framework.importer import import_graph_def
+
+        return import_graph_def
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,57 @@
+"""Graphs as protocol buffers: NodeDef and GraphDef of ops and graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepjit.framework.attr_values import put_attr, put_shape
+from stepjit.framework.graph import Graph
+from stepjit.framework.tensor import Operation
+from stepjit.proto import MESSAGES
+
+PRODUCER = 134
+"""The version of GraphDef's meaning that is written: TensorFlow 1.15's."""
+LARGEST = 2**31 - 1
+"""Bytes that a message may have."""
+
+
+def node_def(op: Operation) -> Any:
+    """A new NodeDef of an op."""
+    proto = MESSAGES["NodeDef"]()
+    _put_node(proto, op)
+    return proto
+
+
+def graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool = False) -> Any:
+    """A new GraphDef of a graph, nodes in the order they were made.
+
+    from_version: only ops that were made after the graph had this `version`.
+    add_shapes: whether nodes carry their outputs' static shapes, as attr `_output_shapes`.
+    Raises ValueError when the message would have 2 GiB or more.
+    """
+    proto = MESSAGES["GraphDef"]()
+    proto.versions.producer = PRODUCER
+    for op in graph.get_operations()[from_version or 0 :]:
+        node = proto.node.add()
+        _put_node(node, op)
+        if add_shapes and op.outputs:
+            shapes = node.attr["_output_shapes"].list.shape
+            for tensor in op.outputs:
+                # A handle is a scalar, whose static shape here is that of the value behind it.
+                put_shape(shapes.add(), () if tensor.dtype.kind == "o" else tensor.dims)
+    if proto.ByteSize() > LARGEST:
+        raise ValueError("GraphDef cannot be larger than 2GB.")
+    return proto
+
+
+def _put_node(proto: Any, op: Operation) -> None:
+    proto.name = op.name
+    proto.op = op.type
+    proto.input.extend([tensor.name if tensor.value_index else tensor.op.name for tensor in op.inputs])
+    proto.input.extend(sorted([f"^{control.name}" for control in op.control_inputs]))
+    if op.device:
+        proto.device = op.device
+    declared = op.op_def.attr
+    for name, value in op.attrs.items():
+        attr = declared.get(name)
+        put_attr(proto.attr[name], None if attr is None else attr.type, value, op.attrs.get("dtype"))
