@@ -111,6 +111,11 @@ case("bias_gradient", F(60, 10))(lambda b, x: b.op("BiasAddGrad", x))
 case("same_twice", F(6, 10))(lambda b, x: [x, b.op("Neg", x), x])
 case("int64", L(100, 9), L(100, 9))(lambda b, x, y: [b.op("Add", x, y), b.op("Mul", x, b.const(3, int64))])
 case("layer_norm", F(12, 96), F(96), F(96))(lambda b, x, g, c: _layer_norm(b, x, g, c))
+case("extents_of_1_around_rows", F(5, 3), F(3))(lambda b, x, y: _ones_around(b, x, y))
+case("ones_before_rows", F(5, 3))(lambda b, x: _ones_before(b, x))
+case("row_stretched", F(5, 1), F(1, 3))(
+    lambda b, x, y: b.op("Maximum", b.op("Sqrt", b.reduce("Sum", b.op("Square", x), [0], True)), y)
+)
 case("two_heads", F(12, 96))(lambda b, x: _two_heads(b, x))
 
 
@@ -125,6 +130,16 @@ def _layer_norm(b: StepBuilder, x: Ref, gain: Ref, bias: Ref) -> Ref:
     scale = b.op("Rsqrt", b.op("Add", variance, b.const(1e-5, float32)))
     found: Ref = b.op("Add", b.op("Mul", b.op("Mul", centred, scale), gain), bias)
     return found
+
+
+def _ones_around(b: StepBuilder, x: Ref, y: Ref) -> list[Ref]:
+    wide = b.op("ExpandDims", b.op("AddV2", y, x), b.const(-1, int32))
+    return [b.op("LogSoftmax", x), b.reduce("Sum", x, [0, 1], True), wide, b.op("Relu", wide)]
+
+
+def _ones_before(b: StepBuilder, x: Ref) -> list[Ref]:
+    wide = b.op("Square", b.op("ExpandDims", b.op("Cos", x), b.const(0, int32)))
+    return [wide, b.op("LogSoftmax", x), b.op("Mul", x, wide)]
 
 
 def _two_heads(b: StepBuilder, x: Ref) -> list[Ref]:

@@ -149,8 +149,7 @@ class LoopNest:
         outer, inner = self.loops[:-1], self.loops[-1:]
 
         def body(variables: dict[int, Index]) -> None:
-            for ref in self.outputs:
-                self._store(ref, variables)
+            self.p.store_all(self.outputs, lambda ref: self._position(self.maps[ref.node], variables))
 
         def innermost(variables: dict[int, Index]) -> None:
             if not inner:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -170,6 +170,20 @@ class Point:
         for k in range(lanes):
             where = self.b.offset(pointer, value.dtype or dtypes.float32, self.b.lane(places, k))
             self.b.store(self.b.lane(value, k), where)
+
+    def store_all(self, refs: Sequence[Ref], where: Callable[[Ref], Position]) -> None:
+        """Compute members at their positions and store them; what replaces a value that the kernel reads comes last."""
+        read = {self.plan.buffers.get(root_of(self.step, ref)) for ref in self.kernel.inputs}
+        replacing = [ref for ref in refs if self.plan.buffers[ref] in read]
+        for ref in refs:
+            if ref not in replacing:
+                self.store(ref, self.at(ref, where(ref)), where(ref))
+        values = [self.at(ref, where(ref)) for ref in replacing]
+        for ref, value in zip(replacing, values, strict=True):
+            self.store(ref, value, where(ref))
+
+    def store(self, ref: Ref, value: Value, position: Position) -> None:
+        self.store_at(value, self.pointer(ref), self.linear(self.step.type(ref), position))
 
     def first_lane(self, at: Index) -> Value:
         scalar = tuple((LoopVar(var.value), factor) for var, factor in at.terms)

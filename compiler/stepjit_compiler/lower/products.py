@@ -34,9 +34,7 @@ def emit_generated_product(point: Point) -> Extent:
             with point.scope():
                 position = (*batch, Index(point, 0, (), row), point.var(LoopVar(col, acc.lanes)))
                 point.remember(Ref(point.kernel.nodes[0], 0), acc)
-                for ref in point.kernel.outputs:
-                    value = point.at(ref, position)
-                    point.store_at(value, point.pointer(ref), point.linear(point.step.type(ref), position))
+                point.store_all(point.kernel.outputs, lambda ref: position)
 
         room = Value("%scratch", None) if scratch != 0 else None
         emit_product(point.b, product, a, c, point.extent, finish, room, heavy)

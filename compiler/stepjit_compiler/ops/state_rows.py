@@ -50,7 +50,7 @@ def _scatter_rows(call: Call, data: np.ndarray, indices: np.ndarray, updates: np
         place = f"[{','.join(map(str, at))}]" if at else ""
         call.fail(f"indices{place} = {indices[at]} is not in [0, {data.shape[0]})")
     kind, out = call.attrs["kind"], data.copy()
-    rows = np.broadcast_to(updates, indices.shape + data.shape[1:]).reshape(-1, *data.shape[1:])
+    rows = np.broadcast_to(updates, indices.shape + data.shape[1:]).reshape(indices.size, *data.shape[1:])
     if kind == b"div" and data.dtype.kind in "iu" and np.any(updates == 0):
         call.fail("Integer division by zero")
     with np.errstate(all="ignore"):

@@ -49,6 +49,10 @@ class Group:
     def is_full(self, node: int) -> bool:
         return self.maps[node] == tuple(range(len(self.space)))
 
+    def runs_along(self, mapped: AxisMap, axes: tuple[int, ...]) -> bool:
+        """Whether a value with this map has an extent on one of the axes."""
+        return any(axis is not None and self.space[axis] != 1 for axis in mapped if axis in axes)
+
 
 def fuse(step: Step, facts: Facts) -> tuple[Kernel, ...]:
     """The step's kernels in the order that they run."""
@@ -158,6 +162,8 @@ class _Fusion:
             stage = self._stage(group, i) + 1
             if stage > 1 and not _row_kernel(space, axes):
                 continue
+            if group.axes is None and any(group.runs_along(m, axes) for j, m in group.maps.items() if not group.is_full(j)):
+                continue  # these would be taken for rows
             if stage <= STAGES:
                 group.axes = axes
                 self._join(g, i, row, stage)
@@ -242,8 +248,10 @@ class _Fusion:
                     if mapped[a + skip] not in (None, axis):
                         return None
                     mapped[a + skip] = axis
-        if not seen or any(axis is None and own[a] != 1 for a, axis in enumerate(mapped)):
-            return None
+        if not seen or any(own[a] != (1 if axis is None else group.space[axis]) for a, axis in enumerate(mapped)):
+            return None  # it is stretched along an axis that the rows do not have
+        if group.runs_along(tuple(mapped), group.axes or ()):
+            return None  # all of the space with extents of 1 put in: no row
         return tuple(mapped) if self._fits(group, i) else None
 
     def _operand_is_full(self, group: Group, i: int) -> bool:
