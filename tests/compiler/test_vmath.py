@@ -79,7 +79,7 @@ UNARY: dict[str, tuple[Callable[..., Any], float, tuple[float, float], tuple[flo
     "asin": (np.arcsin, 2, (-1, 1), (-1, 1)),
     "acos": (np.arccos, 2, (-1, 1), (-1, 1)),
     "atan": (np.arctan, 2, (-6, 6), (-6, 6)),
-    "erf": (_erf, 2, (-5, 5), (-6.5, 6.5)),
+    "erf": (_erf, 2.5, (-5, 5), (-6.5, 6.5)),
     "erfc": (_erfc, 4, (-4, 10.2), (-6, 27.3)),
 }
 BINARY: dict[str, tuple[Callable[..., Any], float]] = {"atan2": (np.arctan2, 2), "pow": (np.power, 2)}
@@ -188,6 +188,14 @@ def test_large_angles(name: str, code: str, loops: Callable[[str, str], Loops]) 
     x = np.resize(n * (np.pi / 2), 12016).astype(REAL[code])
     exact = getattr(np, name)(x.astype(LONG))
     _check(name, loops(name, code), code, exact, 2, x)
+
+
+@pytest.mark.parametrize("code", ["f32", "f64"])
+def test_erf_reaches_one_and_stays(code: str, loops: Callable[[str, str], Loops]) -> None:
+    x = np.resize(np.array([6.5, 30.0, INF, -6.5, -30.0, -INF], REAL[code]), 16)
+    assert (loops("erf", code)("erf", code, 8, x) == np.sign(x)).all()
+    near = np.linspace(3, 7, 16000, dtype=REAL[code])
+    assert (loops("erf", code)("erf", code, 8, near) <= 1).all()
 
 
 def test_contraction_is_never_allowed() -> None:

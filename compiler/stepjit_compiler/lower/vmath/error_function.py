@@ -3,15 +3,20 @@
 Below 1, erf x = x + x E(x^2). From 1 on, erfc x = exp(-x^2) q G(1 - 2 K q) with q = 1 / (x + K), which is smooth up to
 infinity; erf is one less that, and needs G only where erf is not yet 1, and with less relative accuracy.
 
+erf in float32 does without exp and division: from 0.95 on it is 1 - R(x)^8, R being the eighth root of erfc. R is
+smooth enough for one polynomial up to where erf rounds to 1, and the result cannot exceed 1.
+
 Minimax fits (Remez exchange in 45-digit arithmetic): E on [0, 1], absolute error; G(t) = exp(x^2) erfc(x) / q,
-relative error, over x in [1, 4] and [1, 6.1] (erf) or [1, 10.3] and [1, 27.5] (erfc), for float32 and float64.
+relative error, over x in [1, 6.1] (float64 erf) or [1, 10.3] and [1, 27.5] (erfc, float32 and float64). By linear
+programming, with leading coefficients fixed to float32 numbers: float32 erf's E on [0, 0.95], relative error of erf;
+R on [0.95, 3.92], absolute error of R^8.
 """
 
 from __future__ import annotations
 
 from ..builder import Builder, Value
 from .exp_log import clamped_for_exp, exp_coefficients, reduce_exp, scaled, two_to_the
-from .terms import Term, fma, polynomial, where
+from .terms import Term, fma, horner, polynomial, where
 
 SMALL_32 = (0.12837917, -0.37612626, 0.112835996, -0.026854401, 0.005189443, -0.0008019942, 7.885864e-05)
 SMALL_64 = (
@@ -20,8 +25,14 @@ SMALL_64 = (
     -1.6208753848814687e-07, 1.3721118492094483e-08, -7.797663280480619e-10,
 )  # fmt: skip
 
+# Of float32 erf: E up to JOINT, R from there on; at ONE_FROM the result is exactly 1.
+JOINT, ONE_FROM = 0.95, 4.0
+ERF_32 = (0.12837914, -0.37612447, 0.112813205, -0.026748866, 0.0049675084, -0.0005862088)
+ROOT_32 = (
+    1.0002971, -0.14260115, -0.066154532, -0.0064261286, 0.009885297, -0.001373013, -6.4982902e-05, 1.7621254e-05,
+)  # fmt: skip
+
 # (K, coefficients of G)
-ERF_32 = (1.5, (0.9647562, -0.5078499, 0.07563262, 0.047746032, -0.008376718, -0.008833557))
 ERF_64 = (
     4.0,
     (
@@ -64,17 +75,32 @@ def small_part(t: Term) -> Term:
     return t * polynomial(t * t, SMALL_32 if t.single else SMALL_64)
 
 
+def erf_32(size: Term) -> Term:
+    """erf of a float32 that is not negative."""
+    inside = size.at_most(ONE_FROM)
+    small = fma(size, polynomial(inside * inside, ERF_32), size)
+    # The last rounding of R is multiplied by 8 R^7: no more than Horner's one.
+    root = horner(inside, ROOT_32)
+    square = root * root
+    fourth = square * square
+    return where(size < JOINT, small, fma(-fourth, fourth, 1.0))
+
+
+def erf_64(size: Term) -> Term:
+    """erf of a float64 that is not negative."""
+    inside = size.at_most(6.0)
+    k, r = reduce_exp(-(inside * inside))
+    scale = two_to_the(k, size)
+    power = fma(scale, fma(r * r, polynomial(r, exp_coefficients(size)), r), scale)
+    rest, _ = tail(inside, ERF_64)
+    return where(size < 1.0, size + small_part(inside), fma(-power, rest, 1.0))
+
+
 def erf(b: Builder, x: Value) -> Value:
     """The error function; the sign of a zero stays."""
     t = Term(b, x)
     size = abs(t)
-    inside = size.at_most(4.0 if t.single else 6.0)
-    k, r = reduce_exp(-(inside * inside))
-    scale = two_to_the(k, t)
-    power = fma(scale, fma(r * r, polynomial(r, exp_coefficients(t)), r), scale)
-    rest, _ = tail(inside, ERF_32 if t.single else ERF_64)
-    large = fma(-power, rest, 1.0)
-    return where(size < 1.0, size + small_part(inside), large).with_sign_of(t).value
+    return (erf_32(size) if t.single else erf_64(size)).with_sign_of(t).value
 
 
 def erfc(b: Builder, x: Value) -> Value:

@@ -4,11 +4,12 @@ exp: x = k ln2 + r with |r| <= ln2/2 (two-part Cody-Waite reduction, both steps 
 scaling by 2^k in two halves, so that results below the normal range are rounded once and overflow gives inf.
 
 log: x = 2^k m with m in [sqrt(1/2), sqrt(2)), f = m - 1, s = f / (2 + f), z = s^2; log(m) = 2 atanh(s), summed as
-f - (f^2/2 - s (f^2/2 + z L(z))), so that f itself stays exact.
+f - (f^2/2 - s (f^2/2 + z L(z))), so that f itself stays exact. float32 log has no division: log(m) = f + f^2 M(f).
 
 All coefficients are minimax fits (Remez exchange in 45-digit arithmetic, error weighted relative to the function),
 then rounded to the dtype:
-  q(r) = (e^r - 1 - r) / r^2 on [-ln2/2, ln2/2];  L(z) = (2 atanh(sqrt z) / sqrt z - 2) / z on [0, 0.02947].
+  q(r) = (e^r - 1 - r) / r^2 on [-ln2/2, ln2/2];  L(z) = (2 atanh(sqrt z) / sqrt z - 2) / z on [0, 0.02947];
+  M(f) = (log(1 + f) - f) / f^2 on [sqrt(1/2) - 1, sqrt(2) - 1].
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from stepjit_runtime import dtypes
 
 from ..builder import Builder, Value
 from .terms import Term, fma, polynomial, sqrt, where
@@ -33,6 +36,9 @@ EXP_64_SHORT = (
     0.0001984626697809643,
 )  # fmt: skip
 LOG_32 = (0.6666666, 0.40000334, 0.28537264, 0.23583058)
+LOG_32_DIRECT = (
+    -0.49999988, 0.33333325, -0.25001583, 0.20001975, -0.16609083, 0.14181821, -0.13242981, 0.12904453, -0.07621819,
+)  # fmt: skip
 LOG_64 = (
     0.6666666666666735, 0.3999999999941263, 0.28571428742929045, 0.2222219850978861, 0.1818356800154738,
     0.1531394726285232, 0.1479707190879428,
@@ -190,9 +196,25 @@ def log_coefficients(x: Term) -> Sequence[float]:
     return LOG_32 if x.single else LOG_64
 
 
+def log_32(x: Term) -> Term:
+    """The natural logarithm of a float32."""
+    small = x < LAYOUT_32.smallest_normal
+    scaled_up = where(small, x * 2.0**24, x).bits()
+    exponent = (scaled_up - LAYOUT_32.half_root) & -(1 << 23)
+    f = (scaled_up - exponent).as_float() - 1.0
+    # k stays in the exponent's place: its factor 2^23 is taken back from ln2.
+    k = (exponent - where(small, exponent.constant(24 << 23), 0)).convert(dtypes.float32)
+    inside = fma(k, math.log(2) * 2.0**-23, fma(f * f, polynomial(f, LOG_32_DIRECT), f))
+    # By the sign bit first, so that -0 becomes -inf after it.
+    result = where(x < math.inf, where(x.bits() < 0, math.nan, inside), x)
+    return where(x.equals(0.0), -math.inf, result)
+
+
 def log(b: Builder, x: Value) -> Value:
     """The natural logarithm; -inf at 0, NaN below."""
     t = Term(b, x)
+    if t.single:
+        return log_32(t).value
     k, m = split(t, subnormals=True)
     inside = log_of_parts(k, m - 1.0, None, log_coefficients(t))
     positive = t > 0.0

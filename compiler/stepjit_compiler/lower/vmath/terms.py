@@ -150,14 +150,19 @@ def round_even(x: Term) -> Term:
     return Term(x.b, x.b.round_even(x.value))
 
 
+def horner(x: Term, coefficients: Sequence[float]) -> Term:
+    """c0 + c1 x + c2 x^2 + ..., one step after the other: the fewest roundings."""
+    *rest, highest = coefficients
+    total = x.constant(highest)
+    for each in reversed(rest):
+        total = fma(total, x, each)
+    return total
+
+
 def polynomial(x: Term, coefficients: Sequence[float]) -> Term:
     """c0 + c1 x + c2 x^2 + ..., a long one by pairs in x^2, which halves the chain of dependent steps."""
     if len(coefficients) < 6:
-        *rest, highest = coefficients
-        total = x.constant(highest)
-        for each in reversed(rest):
-            total = fma(total, x, each)
-        return total
+        return horner(x, coefficients)
     square = x * x
     last = len(coefficients) - 1
     odd = len(coefficients) % 2
