@@ -48,14 +48,30 @@ _FIELDS = {
     "qint16": "int_val", "quint16": "int_val", "qint32": "int_val",
 }  # fmt: skip
 """Where the elements are when they are not raw bytes."""
-_ALWAYS_LISTED = {dtypes.string, dtypes.bool_, dtypes.complex64, dtypes.complex128, dtypes.bfloat16, dtypes.uint16}
+_ALWAYS_LISTED = {dtypes.string, dtypes.bool_, dtypes.complex64, dtypes.complex128, dtypes.uint16}
 """Dtypes that TensorFlow never writes as raw bytes from Python."""
+
+_LONG = 64
+"""Elements from which on it is worth looking whether all are the same."""
+
+
+def _is_uniform(array: np.ndarray) -> bool:
+    """Whether all elements are the same, bit for bit: zeros of both signs and NaNs are told apart."""
+    if array.dtype == object:
+        return False
+    rows = np.ascontiguousarray(array).reshape(-1, 1).view(np.uint8)
+    return bool(np.array_equal(rows[-1], rows[0]) and (rows == rows[0]).all())
 
 
 def put_tensor(proto: Any, array: np.ndarray, dtype: DType) -> None:
-    """Write an array into a TensorProto that is empty: as little-endian bytes, or listed when it has one element."""
+    """Write an array into a TensorProto that is empty.
+
+    As little-endian bytes; listed when it has one element; that one alone when a long array repeats it.
+    """
     proto.dtype = dtype.as_datatype_enum
     put_shape(proto.tensor_shape, array.shape)
+    if array.size >= _LONG and _is_uniform(array):
+        array = array.ravel()[:1]
     if array.size > 1 and dtype not in _ALWAYS_LISTED:
         proto.tensor_content = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
         return

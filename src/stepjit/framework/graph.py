@@ -159,7 +159,7 @@ class Graph:
         for scope in local.controls:
             # An input made in the same block waits already.
             if made_inside.isdisjoint(scope.seen):
-                op._add_control_inputs(scope.ops)
+                op._add_control_inputs([each for each in scope.ops if each not in made_inside])
         for scope in local.controls:
             scope.seen.add(op)
 
