@@ -355,7 +355,7 @@ class Grower:
         axis = self.random.randrange(len(x.shape))
         others = [v for v in self.values if v.dtype is x.dtype and same_but(v.shape, x.shape, axis)][-4:]
         chosen = [x, *self.random.choices(others, k=self.random.randrange(1, 4))]
-        if not small(x.shape[:axis] + (sum(v.shape[axis] for v in chosen),) + x.shape[axis + 1 :]):
+        if not small((*x.shape[:axis], sum(v.shape[axis] for v in chosen), *x.shape[axis + 1 :])):
             return None
         made = self.b.op("ConcatV2", *[v.ref for v in chosen], self.ints([axis])[:0] or self.scalar(axis))
         return self.keep(made, max(v.bound for v in chosen), all(v.exact for v in chosen))

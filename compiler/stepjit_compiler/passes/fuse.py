@@ -162,7 +162,8 @@ class _Fusion:
             stage = self._stage(group, i) + 1
             if stage > 1 and not _row_kernel(space, axes):
                 continue
-            if group.axes is None and any(group.runs_along(m, axes) for j, m in group.maps.items() if not group.is_full(j)):
+            partial = (mapped for j, mapped in group.maps.items() if not group.is_full(j))
+            if group.axes is None and any(group.runs_along(mapped, axes) for mapped in partial):
                 continue  # these would be taken for rows
             if stage <= STAGES:
                 group.axes = axes
