@@ -17,6 +17,7 @@ from stepjit_compiler.native import assembly, code_options, compile_module
 from stepjit_compiler.options import current
 from stepjit_compiler.passes.analyse import analyse
 from stepjit_compiler.passes.fuse import fuse
+from stepjit_compiler.passes.part_swaps import part_swaps
 from stepjit_compiler.passes.plan_memory import plan_memory
 from stepjit_compiler.passes.simplify import simplify
 from stepjit_compiler.plan_text import kernels_text, plan_text
@@ -137,7 +138,7 @@ def _simplified(pruned: Step) -> Step:
         _dump("prune", to_text(pruned))
     if options.verify:
         verify(pruned)
-    step = simplify(pruned)
+    step = part_swaps(simplify(pruned))
     if options.dumps("simplify"):
         _dump("simplify", to_text(step))
     if options.verify:

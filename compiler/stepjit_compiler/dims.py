@@ -179,10 +179,30 @@ def is_natural(extent: Extent) -> bool:
     return True
 
 
+def never_one(extent: Extent | None) -> bool:
+    """Ints but 1, and products of feeds' symbols: those are never 1; False when unsure."""
+    if isinstance(extent, int):
+        return extent != 1
+    if not isinstance(extent, Dim) or len(extent.terms) != 1:
+        return False
+    product_, factor = extent.terms[0]
+    return factor > 0 and all(isinstance(atom, Symbol) and atom.name.startswith("s") for atom in product_)
+
+
 def at_most(a: Extent, b: Extent) -> bool:
     """Whether a <= b for all values of the symbols; False when unsure."""
     difference = b - a
     return is_natural(difference)
+
+
+def never_one(extent: Extent | None) -> bool:
+    """Whether the extent is surely not 1: numbers, and products of feeds' symbols (other symbols may be anything)."""
+    if isinstance(extent, int):
+        return extent != 1
+    if extent is None or len(extent.terms) != 1:
+        return False
+    atoms, factor = extent.terms[0]
+    return factor > 0 and all(isinstance(atom, Symbol) and atom.name.startswith("s") for atom in atoms)
 
 
 def product(extents: Shape) -> Extent:

@@ -240,6 +240,8 @@ def define(
     parsed = tuple(_parse_attr(text) for text in _split(attrs))
     kinds = {attr.name: attr.type for attr in parsed}
     left, _, right = signature.partition("->")
+    if infer is broadcasting and reference is not None:
+        reference = _of_fitting_shapes(reference)
     op = OpDef(
         name,
         tuple(_parse_arg(text, kinds) for text in _split(left)),
@@ -320,6 +322,19 @@ def unchanged(x: Inference) -> list[ShapeLike]:
 def broadcasting(x: Inference) -> list[ShapeLike]:
     """The inputs broadcast together."""
     return [x.broadcast(*(x.shape(i) for i in range(x.count())))]
+
+
+def _of_fitting_shapes(reference: Callable[..., Any]) -> Callable[..., Any]:
+    """The reference, failing as TF's kernels do for shapes that don't broadcast together."""
+
+    def checked(call: Call, *arrays: np.ndarray) -> Any:
+        try:
+            np.broadcast_shapes(*(array.shape for array in arrays))
+        except ValueError:
+            call.fail("Incompatible shapes: " + " vs. ".join(show(array.shape) for array in arrays))
+        return reference(call, *arrays)
+
+    return checked
 
 
 def scalar(x: Inference) -> list[ShapeLike]:

@@ -136,7 +136,7 @@ class StepInference(Inference):
     def _broadcast_extent(self, a: Extent | None, b: Extent | None, shapes: list[Any]) -> Extent | None:
         if a == 1 or b == 1 or a is b or a == b:
             return b if a == 1 else a
-        if not (_never_one(a) and _never_one(b)):
+        if not (dims.never_one(a) and dims.never_one(b)):
             raise AmbiguousBroadcastError
         return super()._broadcast_extent(a, b, shapes)
 
@@ -147,16 +147,6 @@ class StepInference(Inference):
 def is_late(extent: Extent) -> bool:
     """Whether the extent is only known in mid-step."""
     return isinstance(extent, Dim) and any(name.startswith("h") for name in extent.symbols)
-
-
-def _never_one(extent: Extent | None) -> bool:
-    """Ints but 1, and products of feed symbols: a symbol of a feed is never 1 (`dims`)."""
-    if isinstance(extent, int):
-        return extent != 1
-    if extent is None or len(extent.terms) != 1:
-        return False
-    product, factor = extent.terms[0]
-    return factor > 0 and all(str(atom).startswith("s") and "(" not in str(atom) for atom in product)
 
 
 class StepBuilder:

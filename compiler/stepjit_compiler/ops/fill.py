@@ -107,7 +107,8 @@ def _broadcast_gradient_args(call: Call, a: np.ndarray, b: np.ndarray) -> tuple[
     first: list[int] = []
     second: list[int] = []
     for axis, (left, right) in enumerate(_aligned(a, b)):
-        # An extent without a number is never taken for 1: where it meets another, a check holds them equal.
+        if not _decided(left, right):
+            raise ValueError("which of the two is stretched is only known when the step runs")
         if isinstance(left, int) and isinstance(right, int) and left != right and 1 not in (left, right):
             call.fail(f"Incompatible shapes: {brief(a.tolist())} vs. {brief(b.tolist())}")
         if left == 1:
@@ -117,12 +118,19 @@ def _broadcast_gradient_args(call: Call, a: np.ndarray, b: np.ndarray) -> tuple[
     return extents_array(first, call), extents_array(second, call, 1)
 
 
+def _decided(left: Any, right: Any) -> bool:
+    """Whether extents alone tell which of two is stretched: a feed's symbol is never 1, other expressions may be."""
+    return left is right or left == right or 1 in (left, right) or (dims.never_one(left) and dims.never_one(right))
+
+
 def _gradient_args_shape(x: Inference) -> list[ShapeLike]:
     a, b = x.extents(0), x.extents(1)
     if a is None or b is None or None in a or None in b:
         return [(None,), (None,)]
     rank = max(len(a), len(b))
     left, right = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
+    if not all(map(_decided, left, right)):
+        return [(None,), (None,)]
     return [(sum(extent == 1 for extent in left),), (sum(extent == 1 for extent in right),)]
 
 

@@ -153,7 +153,7 @@ class _Memory:
                 if not any(source == target for j, source in enumerate(sources) if j != k)
             ]
             if not ready:
-                raise AssertionError("variables that take one another's values are parted by `simplify`")
+                raise AssertionError("variables that take one another's values are parted by `part_swaps`")
             done.append(pending.pop(ready[0]))
         return done
 
