@@ -195,16 +195,6 @@ def at_most(a: Extent, b: Extent) -> bool:
     return is_natural(difference)
 
 
-def never_one(extent: Extent | None) -> bool:
-    """Whether the extent is surely not 1: numbers, and products of feeds' symbols (other symbols may be anything)."""
-    if isinstance(extent, int):
-        return extent != 1
-    if extent is None or len(extent.terms) != 1:
-        return False
-    atoms, factor = extent.terms[0]
-    return factor > 0 and all(isinstance(atom, Symbol) and atom.name.startswith("s") for atom in atoms)
-
-
 def product(extents: Shape) -> Extent:
     """The product of all extents; 1 for none."""
     total: Extent = 1

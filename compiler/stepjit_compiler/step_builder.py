@@ -31,10 +31,6 @@ KNOWN_ELEMENTS = 64
 """Integer tensors up to this many elements are followed as extents."""
 
 
-class AmbiguousBroadcastError(Exception):
-    """Whether an extent is stretched is only known when the op runs."""
-
-
 class CompositeError(Exception):
     """A composite's expansion does not have the composite's own types."""
 
@@ -137,7 +133,8 @@ class StepInference(Inference):
         if a == 1 or b == 1 or a is b or a == b:
             return b if a == 1 else a
         if not (dims.never_one(a) and dims.never_one(b)):
-            raise AmbiguousBroadcastError
+            self.late = True  # whether one of the two is stretched is only known when the op runs
+            return None
         return super()._broadcast_extent(a, b, shapes)
 
     def finish(self) -> None:
@@ -335,11 +332,7 @@ class StepBuilder:
         if op.name == "Const":
             return [(out[0], plain["value"].shape)], False
         x = StepInference(self, op.name, plain, inputs, self.origin)
-        try:
-            shapes = op.infer(x)
-        except AmbiguousBroadcastError:
-            rank = max(len(self.type(ref).dims) for ref in inputs)
-            return [(dtype, (None,) * rank) for dtype in out], True
+        shapes = op.infer(x)
         x.finish()
         found: list[tuple[DType, UnsureShape]] = []
         for dtype, shape in zip(out, shapes, strict=True):

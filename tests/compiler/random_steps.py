@@ -20,12 +20,12 @@ from stepjit_compiler.step_builder import StepBuilder
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 
-LABELS = {"n": 101, "m": 211}
+LABELS = {"n": 1009, "m": 2003}
 """What the unknown extents are while a step grows: unlike all other extents."""
 EXTENTS = (1, 2, 3, 4, 5, 8)
 LIMIT = 64.0
 """Values grow no further than this, so that a tolerance can be told."""
-MAX_SIZE = 200_000
+MAX_SIZE = 5_000_000
 
 UNARY = {
     "Tanh": lambda x: 1.0, "Sigmoid": lambda x: 1.0, "Neg": lambda x: x, "Abs": lambda x: x, "Square": lambda x: x * x,
@@ -213,7 +213,17 @@ class Grower:
             fitting = [v for v in self.values if v.dtype is type_.dtype and self.b.type(v.ref).dims == type_.dims]
             if self.random.random() < 0.8:
                 writes.append((number, self.random.choice(fitting[-8:]).ref))
+        if len(self.slots) > 1 and self.random.random() < 0.3:
+            writes = self.rotation()
         return RandomStep(self.b.finish(fetches, writes), self.feeds, self.slots)
+
+    def rotation(self) -> list[tuple[int, Ref]]:
+        """Each variable takes what the next one of its type held."""
+        found = []
+        for number, type_ in enumerate(self.slots):
+            alike = [other for other, each in enumerate(self.slots) if each == type_]
+            found.append((number, self.b.read(alike[(alike.index(number) + 1) % len(alike)])))
+        return found
 
     def unary(self) -> Value | None:
         x = self.a_float()
@@ -550,7 +560,7 @@ class Grower:
         axis = None if x is None else self.label(x.shape[0])
         if x is None or axis is None:
             return None
-        label = 1009 + 2 * len(self.symbols)
+        label = 3001 + 2 * len(self.symbols)
         found = self.keep(self.b.op("Where", self.feed(dtypes.bool_, [axis]).ref), 1, True, (label, 1))
         rows = self.b.op("Squeeze", found.ref, squeeze_dims=(1,))
         if not small((label, *x.shape[1:])):

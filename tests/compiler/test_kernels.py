@@ -116,6 +116,9 @@ case("ones_before_rows", F(5, 3))(lambda b, x: _ones_before(b, x))
 case("row_stretched", F(5, 1), F(1, 3))(
     lambda b, x, y: b.op("Maximum", b.op("Sqrt", b.reduce("Sum", b.op("Square", x), [0], True)), y)
 )
+case("rows_against_columns", F(2, 5))(
+    lambda b, x: b.op("Sub", b.reduce("Min", x, [1]), b.reduce("Sum", x, [1], True))
+)
 case("two_heads", F(12, 96))(lambda b, x: _two_heads(b, x))
 
 

@@ -249,6 +249,9 @@ class _Fusion:
                     if mapped[a + skip] not in (None, axis):
                         return None
                     mapped[a + skip] = axis
+        along = [axis for axis in mapped if axis is not None]
+        if len(set(along)) < len(along):
+            return None  # rows against columns of one another
         if not seen or any(own[a] != (1 if axis is None else group.space[axis]) for a, axis in enumerate(mapped)):
             return None  # it is stretched along an axis that the rows do not have
         if group.runs_along(tuple(mapped), group.axes or ()):
