@@ -16,6 +16,7 @@ from stepjit_compiler.lower.manifest import manifest_of
 from stepjit_compiler.native import assembly, code_options, compile_module
 from stepjit_compiler.options import current
 from stepjit_compiler.passes.analyse import analyse
+from stepjit_compiler.passes.early_checks import early_checks
 from stepjit_compiler.passes.fuse import fuse
 from stepjit_compiler.passes.part_swaps import part_swaps
 from stepjit_compiler.passes.plan_memory import plan_memory
@@ -50,7 +51,7 @@ def _analyse(at: _Stage) -> None:
 
 
 def _fuse(at: _Stage) -> None:
-    at.kernels = fuse(at.step, at.facts)
+    at.kernels = early_checks(at.step, fuse(at.step, at.facts))
 
 
 def _plan_memory(at: _Stage) -> None:

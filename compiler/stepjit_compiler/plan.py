@@ -15,7 +15,8 @@ class Kernel:
     """A fusion group: one loop nest, one library call, or one op run by Python."""
 
     kind: str
-    """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `split`, `scatter` or `host`."""
+    """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `split`, `scatter`,
+    `check` (of its nodes' indices, which nothing is computed from yet) or `host`."""
     nodes: tuple[int, ...]
     """Nodes computed, in order; a node may be computed by several kernels where that is cheaper than to store it."""
     inputs: tuple[Ref, ...]

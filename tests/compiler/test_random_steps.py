@@ -78,6 +78,8 @@ def check(grown: RandomStep, native: Native, extents: dict[str, int], seed: int,
         except StepFailure:
             with pytest.raises((Failed, Refused, OpError)):
                 native.run(feeds, slots)
+            for variable, value in zip(native.variables, slots, strict=True):
+                np.testing.assert_array_equal(variable.read(), value, err_msg="a failed step changed a variable")
             return
     want_slots = [np.asarray(written.get(k, value)) for k, value in enumerate(slots)]
     got, got_slots = native.run(feeds, slots)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from stepjit_compiler import dims, opdef
+from stepjit_compiler import dims
 from stepjit_compiler.lower.builder import Value
 from stepjit_compiler.lower.index import LoopVar
 from stepjit_compiler.lower.kernel_code import Failure
 from stepjit_compiler.lower.point import Point
-from stepjit_compiler.lowering import Check, Indexed, Scatter
+from stepjit_compiler.lowering import Check
+from stepjit_compiler.passes.early_checks import checks_of
 from stepjit_runtime import dtypes
 
 
 def emit_checks(point: Point) -> None:
     """For every op of the kernel that is indexed by data: return with a failure at the first bad index."""
+    kernels = point.plan.kernels
+    earlier = {i for kernel in kernels if kernel.kind == "check" and kernel is not point.kernel for i in kernel.nodes}
     for i in point.kernel.nodes:
-        node = point.step.nodes[i]
-        op = opdef.lookup(node.op)
-        if op is None:
-            continue
-        if isinstance(op.lower, Indexed):
-            for check in op.lower.checks(point.call(i)):
+        if i not in earlier:
+            for check in checks_of(point.step, point.reader, i):
                 _emit_check(point, i, check)
-        elif isinstance(op.lower, Scatter):
-            bound = point.step.type(node.inputs[0]).dims[0]
-            _emit_check(point, i, Check(1, bound, op.lower.message))
 
 
 def _emit_check(point: Point, i: int, check: Check) -> None:

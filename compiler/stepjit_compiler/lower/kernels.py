@@ -65,6 +65,7 @@ _EMIT: dict[str, Callable[[Point], Extent]] = {
     "blas": emit_blas_product,
     "assemble": emit_assemble,
     "scatter": emit_scatter,
+    "check": lambda point: 0,
 }
 
 

@@ -37,7 +37,7 @@ class Point:
         self.param_refs: list[Ref | Dim] = []
         self.allocas: list[str] = []
         self.failures: list[Failure] = []
-        self._reader = reader
+        self.reader = reader
         self._calls: dict[int, StepCall] = {}
         self._memo: list[dict[Any, Value]] = [{}]
         self._node: list[int] = []
@@ -210,7 +210,7 @@ class Point:
 
     def call(self, i: int) -> StepCall:
         if i not in self._calls:
-            self._calls[i] = self._reader.call(self.step.nodes[i])
+            self._calls[i] = self.reader.call(self.step.nodes[i])
         return self._calls[i]
 
     def load(self, i: int, position: Sequence[Index | int | Dim]) -> Value:

@@ -19,13 +19,15 @@ class Facts:
     wanted: frozenset[Ref]
     """Values that leave the step: fetched, or written to a slot."""
     updates: frozenset[int]
-    """Nodes that only serve to write variables."""
+    """Nodes that only serve to write variables, in native code: it can't fail but for indices (see `early_checks`)."""
 
 
 def analyse(step: Step) -> Facts:
     """Facts of a step; networkx.NetworkXUnfeasible when its nodes form a cycle."""
     graph = _graph(step)
-    updates = frozenset(set(graph) - _before(graph, {ref.node for ref in step.fetches} | set(step.targets)))
+    hosts = {i for i, node in enumerate(step.nodes) if node.host}
+    first = {ref.node for ref in step.fetches} | set(step.targets) | hosts
+    updates = frozenset(set(graph) - _before(graph, first))
     order = nx.lexicographical_topological_sort(graph, key=lambda node: (node in updates, node))
     wanted = frozenset((*step.fetches, *(ref for _, ref in step.writes)))
     return Facts(tuple(order), wanted, updates)

@@ -74,7 +74,7 @@ class _Fusion:
         self.recent: dict[Shape, int] = {}
         """By space: the last loop group over it."""
         self.calls: dict[int, StepCall] = {}
-        self.builder = _reader(step)
+        self.builder = reader_of(step)
 
     # --- one node ---
 
@@ -399,7 +399,7 @@ def _through_ones(old: Shape, new: Shape, mapped: AxisMap) -> AxisMap | None:
     return tuple(None if extent == 1 else next(rest)[1] for extent in new)
 
 
-def _reader(step: Step) -> StepBuilder:
+def reader_of(step: Step) -> StepBuilder:
     """A builder that holds the step's nodes, to ask it for calls."""
     builder = StepBuilder(step.feeds, step.slots, step.names)
     builder.nodes = list(step.nodes)

@@ -14,6 +14,7 @@ from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Ref, Step
 from stepjit_compiler.lowering import Elementwise
+from stepjit_compiler.passes.early_checks import failing
 from stepjit_compiler.passes.fuse import root_of
 from stepjit_compiler.plan import Area, Buffer, Kernel, Plan
 
@@ -88,9 +89,11 @@ class _Memory:
 
     def _slots(self, outputs: Sequence[Ref]) -> None:
         pending = []
+        last_failing = max(failing(self.step, self.kernels), default=-1)
         for slot, ref in self.step.writes:
             root, target = self.root(ref), Buffer("slot", slot)
-            if root in self.made_by and root not in self.buffers and self._in_place(slot, root, outputs):
+            safe = self.made_by.get(root, -1) >= last_failing
+            if safe and root not in self.buffers and self._in_place(slot, root, outputs):
                 self.buffers[root] = target
             elif self.buffers.get(root) != target:
                 pending.append((ref, target))

@@ -1,0 +1,75 @@
+"""early checks: indices are looked at before the first variable changes, so that a step that fails changes none.
+
+Where an index is only known after a variable has changed, or Python runs an op that late, `plan_memory` lets the
+variables keep their old values until the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stepjit_compiler import opdef
+from stepjit_compiler.dims import Extent
+from stepjit_compiler.ir import Ref, Step
+from stepjit_compiler.lowering import Check, Indexed, Scatter
+from stepjit_compiler.passes.fuse import reader_of, root_of
+from stepjit_compiler.plan import Kernel
+from stepjit_compiler.step_builder import StepBuilder
+
+Known = tuple[Ref, Extent]
+"""An index value and the bound that it was held against."""
+
+
+def early_checks(step: Step, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
+    """The kernels with one more, where needed, before the first that may change a variable: what checks for the rest."""
+    written = {root_of(step, ref) for _, ref in step.writes}
+    first = next((k for k, kernel in enumerate(kernels) if written & set(kernel.outputs)), len(kernels))
+    reader = reader_of(step)
+    known = {each for kernel in kernels[: first + 1] for i in kernel.nodes for each in _held(step, reader, i)}
+    late = {ref for kernel in kernels[first:] for ref in kernel.outputs}
+    nodes: list[int] = []
+    for kernel in kernels[first + 1 :]:
+        for i in kernel.nodes:
+            wanted = _held(step, reader, i)
+            if not wanted <= known and not any(ref in late for ref, _ in wanted):
+                nodes.append(i)
+                known |= wanted
+    if not nodes:
+        return tuple(kernels)
+    inputs = tuple(dict.fromkeys(ref for i in nodes for ref in _indices(step, reader, i)))
+    return (*kernels[:first], Kernel("check", tuple(nodes), inputs, (), "check"), *kernels[first:])
+
+
+def failing(step: Step, kernels: Sequence[Kernel]) -> list[int]:
+    """The kernels that may end the step: ops that Python runs, and checks that no kernel before has made."""
+    reader = reader_of(step)
+    known: set[Known] = set()
+    found = []
+    for k, kernel in enumerate(kernels):
+        wanted = {each for i in kernel.nodes for each in _held(step, reader, i)}
+        if kernel.kind == "host" or not wanted <= known:
+            found.append(k)
+        known |= wanted
+    return found
+
+
+def checks_of(step: Step, reader: StepBuilder, i: int) -> list[Check]:
+    """The conditions on indices that node i brings."""
+    node = step.nodes[i]
+    op = opdef.lookup(node.op)
+    if op is None or node.host:
+        return []
+    if isinstance(op.lower, Indexed):
+        return list(op.lower.checks(reader.call(node)))
+    if isinstance(op.lower, Scatter):
+        return [Check(1, step.type(node.inputs[0]).dims[0], op.lower.message)]
+    return []
+
+
+def _indices(step: Step, reader: StepBuilder, i: int) -> list[Ref]:
+    return [step.nodes[i].inputs[check.indices] for check in checks_of(step, reader, i)]
+
+
+def _held(step: Step, reader: StepBuilder, i: int) -> set[Known]:
+    inputs = step.nodes[i].inputs
+    return {(root_of(step, inputs[check.indices]), check.bound) for check in checks_of(step, reader, i)}
