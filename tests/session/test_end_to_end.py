@@ -360,7 +360,7 @@ def _model(extra: int = 0) -> tuple[Any, Any, Any]:
     return x, tf.nn.softmax(tf.matmul(x, w) + b), (w, b)
 
 
-@pytest.mark.parametrize(("sizes", "compiles"), [(range(2, 22), 1), ([*range(0, 19), 40], 2), ([0, 5], 1), ([0], 1)])
+@pytest.mark.parametrize(("sizes", "compiles"), [(range(2, 22), 1), ([*range(19), 40], 2), ([0, 5], 1), ([0], 1)])
 def test_one_program_for_all_batch_sizes(sizes: Any, compiles: int, graph: tf.Graph) -> None:
     # A model that no other test has, so that nothing is in the cache.
     unique = float(1000 * compiles + len(list(sizes)) + max(sizes) / 64)

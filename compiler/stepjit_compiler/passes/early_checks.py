@@ -21,7 +21,7 @@ Known = tuple[Ref, Extent]
 
 
 def early_checks(step: Step, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
-    """The kernels with one more, where needed, before the first that may change a variable: what checks for the rest."""
+    """The kernels with, where needed, one more before the first that may change a variable: it checks for the rest."""
     written = {root_of(step, ref) for _, ref in step.writes}
     first = next((k for k, kernel in enumerate(kernels) if written & set(kernel.outputs)), len(kernels))
     reader = reader_of(step)
