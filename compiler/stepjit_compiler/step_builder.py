@@ -160,6 +160,8 @@ class StepBuilder:
         self._known: dict[Ref, np.ndarray | None] = {}
         self._equal: dict[str, Extent] = {}
         self._born = 0
+        self._births: dict[str, int] = {}
+        """By extent that is born in mid-step: the node that brings it."""
 
     # --- what ops' `expand` functions use ---
 
@@ -181,7 +183,9 @@ class StepBuilder:
         flat = (extents,) if isinstance(extents, (int, Dim)) else tuple(extents)
         if all(isinstance(extent, int) for extent in flat):
             return self.const(np.array(flat, dtype.np).reshape(shape), dtype)
-        node = Node("_Dims", (), (("dims", flat),), (Type(dtype, shape),), origin=self.origin)
+        born = {self._births[name] for extent in flat for name in dims.symbols(extent) if name in self._births}
+        after = tuple(sorted(born))
+        node = Node("_Dims", (), (("dims", flat),), (Type(dtype, shape),), after, self.origin)
         return Ref(self._append(node, ("_Dims", flat, dtype, shape)), 0)
 
     def reduce(self, name: str, value: Ref, axes: Sequence[int], keep_dims: bool = False) -> Ref:
@@ -323,6 +327,9 @@ class StepBuilder:
         node = Node(name, inputs, attrs, types, after, self.origin)
         if late or not self.is_native(found, node):
             object.__setattr__(node, "host", True)
+        for name in (name for type_ in types for extent in type_.dims for name in dims.symbols(extent)):
+            if name.startswith("h"):
+                self._births.setdefault(name, len(self.nodes))
         return self._append(node, key)
 
     def infer(self, op: OpDef, inputs: Sequence[Ref], attrs: Attrs) -> tuple[list[tuple[DType, UnsureShape]], bool]:

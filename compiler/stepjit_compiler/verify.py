@@ -97,13 +97,15 @@ class _Verifier:
                 self.fail(f"comes after %{number}, which does not come before it")
 
     def source(self, node: Node) -> None:
-        if node.inputs or node.after or node.host:
+        if node.inputs or (node.after and node.op != "_Dims") or node.host:
             self.fail("has no inputs, comes after nothing and is not run by Python")
         if node.op == "_Dims":
             flat: Sequence[Extent] = node.attr.get("dims", ())
             self.known_symbols(flat, "_Dims")
-            if any(map(is_late, flat)):
-                self.fail("holds an extent that is born in mid-step, and so can't say when it is known")
+            before = [type_ for j in node.after for type_ in self.step.nodes[j].types]
+            there = {name for type_ in before for extent in type_.dims for name in dims.symbols(extent)}
+            if any(name.startswith("h") and name not in there for extent in flat for name in dims.symbols(extent)):
+                self.fail("holds an extent that is born in mid-step, and does not come after what brings it")
             ((dtype, shape),) = node.types
             if not dtype.is_integer or shape not in ((len(flat),), ()) or (not shape and len(flat) != 1):
                 self.fail(f"{len(flat)} extents are no {node.types[0]}")

@@ -117,6 +117,38 @@ FOUND = {
         fetch %4
         write 0 = %2:2
     """,
+    "a shape that was computed after its use": """
+        feed 0 : f32[4,5]
+        feed 1 : bool[4]
+        %0 = _Feed {index=0} : f32[4,5]
+        %1 = _Feed {index=1} : bool[4]
+        %2 = Where %1 {T=bool} : i64[h1,1] host
+        %3 = Squeeze %2 {T=i64, squeeze_dims=(1)} : i64[h1]
+        %4 = Const {dtype=i32, value=<i32[] 0>} : i32[]
+        %5 = GatherV2 %0, %3, %4 {Taxis=i32, Tindices=i64, Tparams=f32, batch_dims=0} : f32[h1,5]
+        %6 = Const {dtype=i32, value=<i32[2] 0 4>} : i32[2]
+        %7 = Const {dtype=i32, value=<i32[2] -1 1>} : i32[2]
+        %8 = Slice %5, %6, %7 {Index=i32, T=f32} : f32[h1,1]
+        %9 = Maximum %8, %5 {T=f32} : f32[h1,5]
+        %10 = Shape %3 {T=i64, out_type=i32} : i32[1]
+        %11 = Reshape %8, %10 {T=f32, Tshape=i32} : f32[h1]
+        %12 = Neg %11 {T=f32} : f32[h1]
+        fetch %9, %12
+    """,
+    "a result allocated before its extents were known": """
+        feed 0 : f32[0,0]
+        feed 1 : bool[0]
+        %0 = _Feed {index=0} : f32[0,0]
+        %1 = Neg %0 {T=f32} : f32[0,0]
+        %2 = _Feed {index=1} : bool[0]
+        %3 = Where %2 {T=bool} : i64[h1,1] host
+        %4 = Shape %3 {T=i64, out_type=i32} : i32[2]
+        %5 = Const {dtype=i32, value=<i32[2] 0 1>} : i32[2]
+        %6 = Mul %4, %5 {T=i32} : i32[2]
+        %7 = Shape %3 {T=i64, out_type=i32} : i32[2]
+        %8 = Reshape %1, %7 {T=f32, Tshape=i32} : f32[h1,1] host
+        fetch %8, %6
+    """,
     "no row updates": """
         feed 0 : f32[5,0]
         feed 1 : i32[2]

@@ -9,7 +9,7 @@ import numpy as np
 
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim, Extent
-from stepjit_compiler.opdef import Call, Inference, ShapeLike
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, extent_text
 
 # --- In shape rules ---
 
@@ -124,7 +124,7 @@ def filled(shape: Sequence[int], dtype: np.dtype[Any], value: Any = None) -> np.
 
 def brief(shape: Sequence[Any]) -> str:
     """A shape as kernels print it: `[2,3]`."""
-    return "[" + ",".join(map(str, shape)) + "]"
+    return "[" + ",".join(map(extent_text, shape)) + "]"
 
 
 def axis_of(call: Call, axis: int, rank: int, message: Callable[[], str]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim, Extent, Symbol
 from stepjit_compiler.lowering import Alias, Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, scalar, show
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, scalar, show
 from stepjit_compiler.ops.arguments import (
     as_dtype,
     axis_of,
@@ -101,10 +101,11 @@ def _same_count(
     x: Inference, source: ShapeLike, count: Extent | None, target: tuple[Extent | None, ...]
 ) -> ShapeLike:
     wanted = total(target)
+    have, want = extent_text(count), extent_text(wanted)
     x.equal(
         count, wanted,
-        f"Cannot reshape a tensor with {count} elements to shape {show(target)} ({wanted} elements): "
-        f"Input to reshape is a tensor with {count} values, but the requested shape has {wanted}",
+        f"Cannot reshape a tensor with {have} elements to shape {show(target)} ({want} elements): "
+        f"Input to reshape is a tensor with {have} values, but the requested shape has {want}",
     )  # fmt: skip
     return target
 
@@ -122,10 +123,11 @@ def _missing_extent(
         inside = _without_zeros(source)
         outside = _without_zeros(tuple(extent for k, extent in enumerate(target) if k != hole))
         return inside // outside if isinstance(inside, int) and isinstance(outside, int) else None
+    have, divisor = extent_text(count), extent_text(rest)
     x.check(
         "divides", count, rest,
-        f"Cannot reshape a tensor of {count} elements to shape {show(target)}: "
-        f"Input to reshape is a tensor with {count} values, but the requested shape requires a multiple of {rest}",
+        f"Cannot reshape a tensor of {have} elements to shape {show(target)}: "
+        f"Input to reshape is a tensor with {have} values, but the requested shape requires a multiple of {divisor}",
     )  # fmt: skip
     return count // rest
 

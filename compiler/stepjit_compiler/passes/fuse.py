@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from stepjit_compiler import opdef
 from stepjit_compiler.dims import Shape
-from stepjit_compiler.ir import Ref, Step
+from stepjit_compiler.ir import Node, Ref, Step
 from stepjit_compiler.lower.matmul import Product, choose
 from stepjit_compiler.lowering import Alias, Assemble, Contraction, Elementwise, Indexed, Reduction, Scatter
 from stepjit_compiler.opdef import OpDef
@@ -292,7 +292,7 @@ class _Fusion:
         group.stage[i] = self._stage(group, i) if stage is None else stage
         group.maps[i] = mapped
         group.members.append(i)
-        group.inputs |= {ref for ref in self.step.nodes[i].inputs if ref.node not in group.maps}
+        group.inputs |= {ref for ref in _loaded(self.step.nodes[i]) if ref.node not in group.maps}
         self.group_of[i] = g
 
     # --- the result ---
@@ -327,7 +327,7 @@ class _Fusion:
             own = self.group_of.get(i)
             if own is None:
                 continue
-            for ref in node.inputs:
+            for ref in _loaded(node):
                 root = root_of(self.step, ref)
                 inline = self.step.nodes[root.node].op == "_Dims" and self.groups[own].kind in ("loop", "product")
                 if self.group_of.get(ref.node) != own and not inline:
@@ -343,13 +343,19 @@ def _needed_for(step: Step, group: Group, outputs: Sequence[Ref]) -> tuple[int, 
     members = set(group.members)
     for i in reversed(group.members):
         if i in wanted:
-            wanted.update(ref.node for ref in step.nodes[i].inputs if ref.node in members)
+            wanted.update(ref.node for ref in _loaded(step.nodes[i]) if ref.node in members)
     return tuple(i for i in group.members if i in wanted)
 
 
 def _inputs(step: Step, nodes: Sequence[int]) -> tuple[Ref, ...]:
     inside = set(nodes)
-    return tuple(dict.fromkeys(ref for i in nodes for ref in step.nodes[i].inputs if ref.node not in inside))
+    return tuple(dict.fromkeys(ref for i in nodes for ref in _loaded(step.nodes[i]) if ref.node not in inside))
+
+
+def _loaded(node: Node) -> tuple[Ref, ...]:
+    """The inputs whose elements a node takes; of an alias's inputs, the others only tell its shape."""
+    op = opdef.lookup(node.op)
+    return node.inputs[:1] if op is not None and not node.host and isinstance(op.lower, Alias) else node.inputs
 
 
 def root_of(step: Step, ref: Ref) -> Ref:

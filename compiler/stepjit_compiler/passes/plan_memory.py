@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.ir import Ref, Step
+from stepjit_compiler.ir import Ref, Step, Type
 from stepjit_compiler.lowering import Elementwise
 from stepjit_compiler.passes.early_checks import failing
 from stepjit_compiler.passes.fuse import root_of
@@ -137,7 +137,8 @@ class _Memory:
         copies = []
         for k, ref in enumerate(outputs):
             root = self.root(ref)
-            if root in self.buffers or root not in self.made_by:
+            sized = _late(self.step.type(ref)) <= _late(self.step.type(root))
+            if root in self.buffers or root not in self.made_by or not sized:
                 whole = root in self.buffers and self.buffers[root].kind == "host" and root == ref
                 if not whole or ref in outputs[:k]:
                     copies.append((ref, Buffer("output", k)))
@@ -234,6 +235,11 @@ class _Memory:
 
 def _round_up(size: Extent) -> Extent:
     return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+
+
+def _late(type_: Type) -> set[str]:
+    """The extents born in mid-step that a result of the type can't be allocated without."""
+    return {name for extent in type_.dims for name in dims.symbols(extent) if name.startswith("h")}
 
 
 def _is_late(size: Extent) -> bool:

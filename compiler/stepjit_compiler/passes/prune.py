@@ -96,10 +96,12 @@ def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
     """The ops that run: backwards from the fetches and targets, stopping at fed tensors."""
     pending = [tensor.op for tensor in request.fetches if tensor not in fed] + list(request.targets)
     found: dict[Any, None] = dict.fromkeys(pending)
+    # What waits for a placeholder that is fed waits for its value.
+    given = {tensor.op for tensor in fed if tensor.op.type in ("Placeholder", "PlaceholderV2")}
     while pending:
         op = pending.pop()
         before = [tensor.op for tensor in op.inputs if tensor not in fed]
-        for each in (*before, *op.control_inputs):
+        for each in (*before, *(each for each in op.control_inputs if each not in given)):
             if each not in found:
                 found[each] = None
                 pending.append(each)
