@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_runtime import abi
+from stepjit_runtime.cancellation import Cancellation
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
 
@@ -138,6 +139,7 @@ class Resources:
 
     def __init__(self) -> None:
         self.record = Record(abi.SESSION)
+        self.cancellation = Cancellation()
         self._variables: dict[tuple[str, str], Variable] = {}
         self._streams: dict[Any, Any] = {}
         self.others: dict[tuple[str, str, str], Any] = {}
@@ -177,8 +179,12 @@ class Resources:
         self._sweep()
 
     def close(self) -> None:
-        """End the session's state: no step starts any more, those under way end first. May be called again."""
+        """End the session's state: no step starts any more, those that wait are cancelled, those that compute end first.
+
+        May be called again.
+        """
         self.record["closed"] = 1
+        self.cancellation.cancel()
         others, self.others = self.others, {}
         for other in others.values():
             self._close_one(other)
