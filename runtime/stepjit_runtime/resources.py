@@ -179,7 +179,7 @@ class Resources:
         self._sweep()
 
     def close(self) -> None:
-        """End the session's state: no step starts any more, those that wait are cancelled, those that compute end first.
+        """End the session's state: no step starts any more, those that wait are cancelled, those that compute end.
 
         May be called again.
         """
