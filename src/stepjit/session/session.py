@@ -11,7 +11,8 @@ from typing import Any
 
 from stepjit.explain import Explanation
 from stepjit.framework.graph import Graph
-from stepjit.framework.stack import DefaultStack, Entered, default_graphs, get_default_graph
+from stepjit.framework.stack import Entered, default_graphs, get_default_graph
+from stepjit.session.defaults import default_sessions
 from stepjit.session.feeds import all_tensors, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
 from stepjit.session.steps import Binding, SessionStep
@@ -20,7 +21,6 @@ from stepjit_runtime.errors import NotFoundError
 from stepjit_runtime.executable import Layout
 from stepjit_runtime.resources import Resources
 
-_default_sessions: DefaultStack[Any] = DefaultStack()
 _LOG = logging.getLogger("tensorflow")
 
 MANY_VARIANTS = 8
@@ -39,11 +39,6 @@ class CompileStats:
     """Programs compiled for this session; the others were found in the cache."""
     seconds: float
     """Time spent, lookups included."""
-
-
-def get_default_session() -> Any:
-    """The innermost session of this thread that is the default, or None."""
-    return _default_sessions.top()
 
 
 class BaseSession:
@@ -247,7 +242,7 @@ class BaseSession:
 
     def as_default(self) -> AbstractContextManager[Any]:
         """A block in which this is the default session; the graph and the session's life are not touched."""
-        return _default_sessions.enter(self)
+        return default_sessions.enter(self)
 
 
 class Session(BaseSession):
@@ -260,7 +255,7 @@ class Session(BaseSession):
     def __enter__(self) -> Session:
         if self._entered:
             raise RuntimeError("Session context managers are not re-entrant; `Session.as_default()` is.")
-        for block in (default_graphs.enter(self._graph), _default_sessions.enter(self)):
+        for block in (default_graphs.enter(self._graph), default_sessions.enter(self)):
             block.__enter__()
             self._entered.append(block)
         return self
@@ -272,57 +267,3 @@ class Session(BaseSession):
         finally:
             self._entered.clear()
             self.close()
-
-
-class InteractiveSession(BaseSession):
-    """A session that is the default from its making to its close, for shells and notebooks."""
-
-    _active = 0
-
-    def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
-        super().__init__(target, graph, config)
-        if InteractiveSession._active:
-            _LOG.error(
-                "An interactive session is already active. This can cause out-of-memory errors in some cases. You must "
-                "explicitly call `InteractiveSession.close()` to release resources held by the other session(s)."
-            )
-        InteractiveSession._active += 1
-        # The stack holds a weak stand-in's target only through the session's own life: blocks end at close.
-        self._blocks: list[Entered[Any]] = []
-        for block in [_default_sessions.enter(self), *([default_graphs.enter(graph)] if graph is not None else [])]:
-            block.enforce_nesting = False
-            block.__enter__()
-            self._blocks.append(block)
-
-    def close(self) -> None:
-        """End the session and be the default no more; a second call does nothing."""
-        if self._closed:
-            return
-        super().close()
-        InteractiveSession._active -= 1
-        while self._blocks:
-            self._blocks.pop().__exit__(None, None, None)
-
-
-def eval_using_default_session(tensors: Any, feed_dict: Any, graph: Graph, session: Any = None) -> Any:
-    """`Tensor.eval`: run in the session or the default one; ValueError when there is none or it has another graph."""
-    return _session_for(graph, session, "evaluate tensor", "eval", "tensor").run(tensors, feed_dict)
-
-
-def run_using_default_session(operation: Any, feed_dict: Any, graph: Graph, session: Any = None) -> None:
-    """`Operation.run`, likewise."""
-    _session_for(graph, session, "execute operation", "run", "operation").run(operation, feed_dict)
-
-
-def _session_for(graph: Graph, session: Any, what: str, method: str, thing: str) -> Any:
-    given = session is not None
-    session = session if given else get_default_session()
-    if session is None:
-        raise ValueError(
-            f"Cannot {what} using `{method}()`: No default session is registered. Use `with sess.as_default()` or pass "
-            f"an explicit session to `{method}(session=sess)`"
-        )
-    if session.graph is not graph:
-        whose = "given session" if given else "session"
-        raise ValueError(f"Cannot {what}: the {thing}'s graph is different from the {whose}'s graph.")
-    return session
