@@ -188,6 +188,7 @@ class OpDef:
     stateful: bool
     commutative: bool
     symbolic: bool
+    resources: bool = False
 
     @cached_property
     def attr(self) -> dict[str, Attr]:
@@ -224,6 +225,7 @@ def define(
     stateful: bool = False,
     commutative: bool = False,
     symbolic: bool = False,
+    resources: bool = False,
 ) -> OpDef:
     """Register an op type.
 
@@ -236,6 +238,7 @@ def define(
     stateful: has an effect or draws from a stream; never merged with an equal call nor folded.
     commutative: the two inputs may be swapped.
     symbolic: the reference also works on object arrays of extents (ints and Dims), so shapes are computed through it.
+    resources: the reference finds the session's `Resources` in attr `_resources`, the graph op's name in `_name`.
     """
     parsed = tuple(_parse_attr(text) for text in _split(attrs))
     kinds = {attr.name: attr.type for attr in parsed}
@@ -246,7 +249,7 @@ def define(
         name,
         tuple(_parse_arg(text, kinds) for text in _split(left)),
         tuple(_parse_arg(text, kinds) for text in _split(right)),
-        parsed, infer, reference, lower, stateful, commutative, symbolic,
+        parsed, infer, reference, lower, stateful, commutative, symbolic, resources,
     )  # fmt: skip
     if name in _REGISTRY:
         raise ValueError(f"op type {name!r} is defined twice")
