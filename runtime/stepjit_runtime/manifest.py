@@ -110,8 +110,23 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Read what `to_json` wrote; ValueError for anything else."""
+        return cls._read(text, b"")
+
+    def pack(self) -> tuple[bytes, bytes]:
+        """The manifest as text, and the data of its larger arrays one after another; `unpack` gives an equal one."""
+        data = _Data()
+        text = json.dumps(encode(self, data), separators=(",", ":"), sort_keys=True)
+        return text.encode(), b"".join(data.parts)
+
+    @classmethod
+    def unpack(cls, text: bytes, data: bytes | memoryview) -> Manifest:
+        """Read what `pack` made; ValueError for anything else."""
+        return cls._read(text.decode(), data)
+
+    @classmethod
+    def _read(cls, text: str, data: bytes | memoryview) -> Manifest:
         try:
-            found = decode(json.loads(text))
+            found = decode(json.loads(text), data)
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"no manifest: {error!r}") from None
         if not isinstance(found, cls):
@@ -130,7 +145,24 @@ _RECORDS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def encode(value: Any) -> Any:
+DATA_BYTES = 256
+"""Arrays larger than this stand beside the text where there is a place for them."""
+
+
+class _Data:
+    """Arrays' bytes, put one after another."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self._end = 0
+
+    def add(self, part: bytes) -> tuple[int, int]:
+        self.parts.append(part)
+        self._end += len(part)
+        return self._end - len(part), len(part)
+
+
+def encode(value: Any, data: _Data | None = None) -> Any:
     """A value of the kinds that attrs have, as what JSON can hold; TypeError for another kind."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -143,18 +175,26 @@ def encode(value: Any) -> Any:
     if isinstance(value, DType):
         return ["dtype", value.name]
     if isinstance(value, (tuple, list)):
-        return ["tuple", *map(encode, value)]
+        return ["tuple", *(encode(each, data) for each in value)]
     if isinstance(value, dict):
-        return ["dict", *([encode(key), encode(each)] for key, each in value.items())]
+        return ["dict", *([encode(key, data), encode(each, data)] for key, each in value.items())]
     if isinstance(value, np.ndarray):
-        data = list(value.ravel()) if value.dtype == object else value.tobytes()
-        return ["array", dtypes.as_dtype(value.dtype).name, list(value.shape), encode(data)]
+        return _encode_array(value, data)
     if type(value).__name__ in _RECORDS:
-        return [type(value).__name__, *(encode(getattr(value, field.name)) for field in fields(value))]
+        return [type(value).__name__, *(encode(getattr(value, field.name), data) for field in fields(value))]
     raise TypeError(f"a {type(value).__name__} can't be part of a manifest")
 
 
-def decode(value: Any) -> Any:
+def _encode_array(array: np.ndarray, data: _Data | None) -> Any:
+    head = [dtypes.as_dtype(array.dtype).name, list(array.shape)]
+    if array.dtype == object:
+        return ["array", *head, encode(list(array.ravel()))]
+    if data is None or array.nbytes <= DATA_BYTES:
+        return ["array", *head, encode(array.tobytes())]
+    return ["data", *head, *data.add(array.tobytes())]
+
+
+def decode(value: Any, data: bytes | memoryview = b"") -> Any:
     """What `encode` made, back again; ValueError or TypeError for anything else."""
     if not isinstance(value, list):
         return value
@@ -168,13 +208,15 @@ def decode(value: Any) -> Any:
     if kind == "dtype":
         return dtypes.as_dtype(rest[0])
     if kind == "tuple":
-        return tuple(map(decode, rest))
+        return tuple(decode(each, data) for each in rest)
     if kind == "dict":
-        return {decode(key): decode(each) for key, each in rest}
+        return {decode(key, data): decode(each, data) for key, each in rest}
     if kind == "array":
         return _array(dtypes.as_dtype(rest[0]), tuple(rest[1]), decode(rest[2]))
+    if kind == "data":
+        return _array(dtypes.as_dtype(rest[0]), tuple(rest[1]), data[rest[2] : rest[2] + rest[3]])
     if kind in _RECORDS:
-        return _RECORDS[kind](*map(decode, rest))
+        return _RECORDS[kind](*(decode(each, data) for each in rest))
     raise ValueError(f"no value: {kind!r}")
 
 
