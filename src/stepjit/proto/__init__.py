@@ -12,7 +12,9 @@ from google.protobuf import descriptor_pool, message_factory
 
 from stepjit.proto import schema
 
-FILES = ("graph.proto",)
+FILES = (
+    "graph.proto", "devices.proto", "step_stats.proto", "rewriter.proto", "config.proto", "run.proto", "event.proto",
+)  # fmt: skip
 """In an order in which each imports only earlier ones."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from google.protobuf import descriptor_pb2 as pb
 
-_TOKEN = re.compile(r'//[^\n]*|\s+|("[^"]*"|[\w.]+|[{}<>=;,])')
+_TOKEN = re.compile(r'//[^\n]*|\s+|("[^"]*"|-?[\w.]+|[{}<>=;,])')
 _SCALARS = {
     "double", "float", "int64", "uint64", "int32", "fixed64", "fixed32", "bool", "string", "bytes", "uint32",
     "sfixed32", "sfixed64", "sint32", "sint64",

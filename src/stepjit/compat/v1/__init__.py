@@ -40,7 +40,11 @@ from stepjit_runtime.errors import OpError
 
 newaxis = None
 
-_PROTOS = frozenset({"AttrValue", "GraphDef", "NameAttrList", "NodeDef", "TensorProto"})
+_PROTOS = frozenset({
+    "AttrValue", "ConfigProto", "Event", "GPUOptions", "GraphDef", "GraphOptions", "HistogramProto", "LogMessage",
+    "NameAttrList", "NodeDef", "OptimizerOptions", "RunMetadata", "RunOptions", "SessionLog", "Summary",
+    "SummaryMetadata", "TensorProto",
+})  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stepjit.train.adam import AdamOptimizer
 from stepjit.train.global_step import (
     assert_global_step, create_global_step, get_global_step, get_or_create_global_step, global_step,
@@ -17,3 +19,12 @@ from stepjit.train.decay import (
     piecewise_constant_decay, polynomial_decay,
 )  # fmt: skip
 from stepjit.train.moving_averages import ExponentialMovingAverage
+
+
+def __getattr__(name: str) -> Any:
+    # What needs protobuf, which takes time to import.
+    if name in ("ClusterDef", "JobDef"):
+        from stepjit.proto import MESSAGES
+
+        return MESSAGES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
