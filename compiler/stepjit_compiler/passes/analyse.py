@@ -15,9 +15,10 @@ class Facts:
 
     order: tuple[int, ...]
     """The nodes in the order in which they are fused: what only variables wait for comes last, so that every check of
-    the step that can come before the first write does, and a variable is written after all that read it."""
+    the step that can come before the first write does, and a variable is written after all that read it; variables that
+    Python writes are the very last, since no step fails after that."""
     wanted: frozenset[Ref]
-    """Values that leave the step: fetched, or written to a slot."""
+    """Values that leave the step: fetched, written to a slot, or asked for though nobody takes them (they may fail)."""
     updates: frozenset[int]
     """Nodes that only serve to write variables, in native code: it can't fail but for indices (see `early_checks`)."""
 
@@ -28,8 +29,11 @@ def analyse(step: Step) -> Facts:
     hosts = {i for i, node in enumerate(step.nodes) if node.host}
     first = {ref.node for ref in step.fetches} | set(step.targets) | hosts
     updates = frozenset(set(graph) - _before(graph, first))
-    order = nx.lexicographical_topological_sort(graph, key=lambda node: (node in updates, node))
-    wanted = frozenset((*step.fetches, *(ref for _, ref in step.writes)))
+    order = nx.lexicographical_topological_sort(
+        graph, key=lambda node: (step.nodes[node].op == "_AssignAny", node in updates, node)
+    )
+    asked = (Ref(i, k) for i in step.targets if i not in hosts for k in range(len(step.nodes[i].types)))
+    wanted = frozenset((*step.fetches, *(ref for _, ref in step.writes), *asked))
     return Facts(tuple(order), wanted, updates)
 
 

@@ -41,13 +41,17 @@ def early_checks(step: Step, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
 
 
 def failing(step: Step, kernels: Sequence[Kernel]) -> list[int]:
-    """The kernels that may end the step: ops that Python runs, and checks that no kernel before has made."""
+    """The kernels that may end the step: ops that Python runs, and checks that no kernel before has made.
+
+    Python's writes to variables do not fail: by then all is computed.
+    """
     reader = reader_of(step)
     known: set[Known] = set()
     found = []
     for k, kernel in enumerate(kernels):
         wanted = {each for i in kernel.nodes for each in _held(step, reader, i)}
-        if kernel.kind == "host" or not wanted <= known:
+        runs = kernel.kind == "host" and step.nodes[kernel.nodes[0]].op != "_AssignAny"
+        if runs or not wanted <= known:
             found.append(k)
         known |= wanted
     return found

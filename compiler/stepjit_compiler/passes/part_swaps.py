@@ -1,23 +1,71 @@
-"""part swaps: variables that take one another's old values get them through a value of the step."""
+"""part swaps: old values of variables that stand in what replaces them, or leave the step, are kept in values of it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from stepjit_compiler import opdef
 from stepjit_compiler.ir import Node, Ref, Step
 from stepjit_compiler.passes.fuse import root_of
 
 
 def part_swaps(step: Step) -> Step:
-    """`write a = read b` -> `write a = _Copy(read b)`, where b is written too: b's buffer may be overwritten first."""
-    written = {slot for slot, _ in step.writes}
-    nodes, writes = list(step.nodes), []
-    for slot, ref in step.writes:
-        root = root_of(step, ref)
-        source = step.nodes[root.node]
-        if source.op == "_Read" and source.attr["slot"] in written - {slot}:
-            type_ = step.type(ref)
-            nodes.append(Node("_Copy", (ref,), (("T", type_.dtype),), (type_,), origin=step.nodes[ref.node].origin))
-            ref = Ref(len(nodes) - 1, 0)
-        writes.append((slot, ref))
-    return step if len(nodes) == len(step.nodes) else replace(step, nodes=tuple(nodes), writes=tuple(writes))
+    """`write a = read b` -> `write a = _Copy(read b)`, where b is written too: b's buffer may be overwritten first.
+
+    What Python writes is written before the results are taken, so its old value is copied for fetches as well.
+    """
+    by_host = {node.attr["slot"] for node in step.nodes if node.op == "_AssignAny"}
+    written = {slot for slot, _ in step.writes} | by_host
+    if not written:
+        return step
+    kept = _Kept(step)
+    writes = tuple((slot, kept.own(ref, written - {slot})) for slot, ref in step.writes)
+    fetches = tuple(kept.own(ref, by_host) for ref in step.fetches)
+    nodes = [
+        replace(node, inputs=(kept.own(node.inputs[0], by_host - {node.attr["slot"]}),))
+        if node.op == "_AssignAny"
+        else node
+        for node in step.nodes
+    ]
+    return kept.renumbered(replace(step, nodes=tuple(nodes), writes=writes, fetches=fetches)) if kept.copies else step
+
+
+class _Kept:
+    """Copies of old values, numbered behind the step's nodes."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.copies: dict[Ref, Node] = {}
+
+    def own(self, ref: Ref, changing: set[int]) -> Ref:
+        """`ref`, or a copy of it where it is what one of the slots in `changing` holds at first."""
+        source = self.step.nodes[root_of(self.step, ref).node]
+        if source.op != "_Read" or source.attr["slot"] not in changing:
+            return ref
+        if ref not in self.copies:
+            type_, origin = self.step.type(ref), self.step.nodes[ref.node].origin
+            host = type_.dtype not in opdef.NATIVE
+            self.copies[ref] = Node("_Copy", (ref,), (("T", type_.dtype),), (type_,), origin=origin, host=host)
+        return Ref(len(self.step.nodes) + list(self.copies).index(ref), 0)
+
+    def renumbered(self, step: Step) -> Step:
+        """`step` with the copies, and Python's writes behind them."""
+        nodes = [*step.nodes, *self.copies.values()]
+        order = sorted(range(len(nodes)), key=lambda i: (nodes[i].op == "_AssignAny", i))
+        place = {i: k for k, i in enumerate(order)}
+
+        def moved(ref: Ref) -> Ref:
+            return Ref(place[ref.node], ref.output)
+
+        return replace(
+            step,
+            nodes=tuple(
+                replace(
+                    nodes[i], inputs=tuple(map(moved, nodes[i].inputs)), after=tuple(place[j] for j in nodes[i].after)
+                )
+                for i in order
+            ),
+            fetches=tuple(map(moved, step.fetches)),
+            writes=tuple((slot, moved(ref)) for slot, ref in step.writes),
+            targets=tuple(place[i] for i in step.targets),
+        )

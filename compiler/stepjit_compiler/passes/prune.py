@@ -7,7 +7,7 @@ when the step began or what the step wrote last, in the order of data, control e
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -147,6 +147,8 @@ class _Translation:
     slots: dict[Any, int] = field(default_factory=dict)
     current: dict[int, Ref] = field(default_factory=dict)
     """By slot: what the step wrote last."""
+    by_host: set[int] = field(default_factory=set)
+    """Slots that Python writes when all else is done: native code can't change their shape, or their dtype's values."""
     effects: list[int] = field(default_factory=list)
     """Nodes with effects on the host, in order."""
 
@@ -225,8 +227,7 @@ class _Translation:
             if _static(have) and not self._may_reshape(op, have, new):
                 shapes = f"{opdef.show(have.dims)} rhs shape= {opdef.show(new.dims)}"
                 raise OpFailure(f"Assign requires shapes of both tensors to match. lhs shape= {shapes}")
-            node = self.builder.add("_AssignAny", [value], {"slot": slot}, self.effects[-1:])
-            self.effects.append(node)
+            self.by_host.add(slot)
         self.current[slot] = value
 
     def _may_reshape(self, op: Any, have: Type, new: Type) -> bool:
@@ -290,21 +291,21 @@ class _Translation:
 
     def finish(self) -> Step:
         fetches = [self._value(tensor) for tensor in self.request.fetches]
-        native = [
-            (slot, value)
-            for slot, value in sorted(self.current.items())
-            if not any(self._assigns(node, slot) for node in self.effects)
-        ]
-        targets = [node for node in self.effects if not self.builder.nodes[node].types or self._has_effect(node)]
-        return self.builder.finish(fetches, native, targets)
-
-    def _assigns(self, node: int, slot: int) -> bool:
-        found = self.builder.nodes[node]
-        return found.op == "_AssignAny" and found.attr["slot"] == slot
-
-    def _has_effect(self, node: int) -> bool:
+        native = [(slot, value) for slot, value in sorted(self.current.items()) if slot not in self.by_host]
+        for slot in sorted(self.by_host):
+            self.builder.origin = self.builder.slots[slot].origin
+            node = self.builder.add("_AssignAny", [self.current[slot]], {"slot": slot}, self.effects[-1:])
+            self.effects.append(node)
         # A random op was asked for even when nothing reads it: its stream moves on.
-        return True
+        return self.builder.finish(fetches, native, [*self.effects, *self._asked_for()])
+
+    def _asked_for(self) -> Iterator[int]:
+        """Nodes of ops that are to run though nobody takes their values: they may fail."""
+        for op in self.request.targets:
+            for tensor in op.outputs[:1]:
+                value = self.values.get(tensor)
+                if isinstance(value, Ref):
+                    yield value.node
 
 
 def _static(type_: Type) -> bool:
