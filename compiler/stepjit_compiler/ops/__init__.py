@@ -10,6 +10,7 @@ from stepjit_compiler.ops import cast as cast
 from stepjit_compiler.ops import comparison as comparison
 from stepjit_compiler.ops import complex as complex
 from stepjit_compiler.ops import control as control
+from stepjit_compiler.ops import control_flow as control_flow
 from stepjit_compiler.ops import diagonal as diagonal
 from stepjit_compiler.ops import division as division
 from stepjit_compiler.ops import elementary as elementary
@@ -34,5 +35,6 @@ from stepjit_compiler.ops import split as split
 from stepjit_compiler.ops import state as state
 from stepjit_compiler.ops import state_rows as state_rows
 from stepjit_compiler.ops import step as step
+from stepjit_compiler.ops import tensor_array as tensor_array
 from stepjit_compiler.ops import training as training
 from stepjit_compiler.ops import unique as unique

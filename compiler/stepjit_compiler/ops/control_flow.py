@@ -1,0 +1,66 @@
+"""Branches and loops: ops whose attrs are regions, graphs of their own with parameters and results.
+
+To the shape rules here a region is the front end's: `outputs` are tensors with `dims`. The compiler looks at its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepjit_compiler.opdef import Inference, ShapeLike, define
+
+# --- _Arg: a parameter of a region ---
+
+define("_Arg", "-> output: T", "T: type, index: int", infer=lambda x: [None])
+
+# --- If, StatelessIf ---
+
+
+def _either(a: ShapeLike, b: ShapeLike) -> ShapeLike:
+    """What is known of a value that has one of two shapes."""
+    if a is None or b is None or len(a) != len(b):
+        return None
+    return tuple(m if m == n else None for m, n in zip(a, b))
+
+
+def _if_shapes(x: Inference) -> list[ShapeLike]:
+    if x.shape(0) not in (None, ()):
+        x.fail(f"Shape must be rank 0 but is rank {x.rank(0)}")
+    branches: list[Any] = [x.attrs["then_branch"], x.attrs["else_branch"]]
+    return [_either(a.dims, b.dims) for a, b in zip(*(branch.outputs for branch in branches), strict=True)]
+
+
+_BRANCHES = (
+    "Tcond: type, Tin: list(type), Tout: list(type), then_branch: func, else_branch: func, "
+    "output_shapes: list(shape) = []"
+)
+for _name in ("If", "StatelessIf"):
+    define(_name, "cond: Tcond, input: Tin -> output: Tout", _BRANCHES, infer=_if_shapes, stateful=_name == "If")
+
+# --- While, StatelessWhile ---
+
+
+def _while_shapes(x: Inference) -> list[ShapeLike]:
+    # Before the first trip and after each a loop variable has the shape of its parameter.
+    return [tensor.dims for tensor in x.attrs["body"].inputs]
+
+
+_LOOP = "cond: func, body: func, output_shapes: list(shape) = [], parallel_iterations: int = 10"
+for _name in ("While", "StatelessWhile"):
+    define(
+        _name, "input: T -> output: T", f"T: list(type), {_LOOP}", infer=_while_shapes, stateful=_name == "While"
+    )  # fmt: skip
+
+# --- _WhileStacked: a While whose body has `stacked` more results, given back for all trips, in rows ---
+
+
+def _stacked_shapes(x: Inference) -> list[ShapeLike]:
+    body = x.attrs["body"]
+    rows = [tensor.dims for tensor in body.outputs[len(body.inputs) :]]
+    return [*_while_shapes(x), *(None if dims is None else (None, *dims) for dims in rows)]
+
+
+define(
+    "_WhileStacked", "input: T -> output: Tout",
+    f"T: list(type), Tout: list(type), stacked: int, {_LOOP}", infer=_stacked_shapes, stateful=True,
+)  # fmt: skip
