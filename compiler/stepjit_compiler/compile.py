@@ -29,7 +29,7 @@ from stepjit_runtime import memory_cache
 from stepjit_runtime.executable import Program
 from stepjit_runtime.link import Linked
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raised by whoever changes the code that equal steps are compiled to."""
 
 
@@ -44,6 +44,7 @@ class _Stage:
     codes: Any = None
     text: str = ""
     program: Program | None = None
+    traced: bool = False
 
 
 def _analyse(at: _Stage) -> None:
@@ -62,11 +63,11 @@ def _plan_memory(at: _Stage) -> None:
 
 def _lower(at: _Stage) -> None:
     at.codes = lower(at.plan)
-    at.text = emit_entry(at.plan, at.codes)
+    at.text = emit_entry(at.plan, at.codes, at.traced)
 
 
 def _native(at: _Stage) -> None:
-    at.program = Program(compile_module(at.text), manifest_of(at.plan, at.codes, at.text))
+    at.program = Program(compile_module(at.text), manifest_of(at.plan, at.codes, at.text, at.traced))
 
 
 PIPELINE: tuple[tuple[str, Callable[[_Stage], None], Callable[[_Stage], str]], ...] = (
@@ -94,15 +95,18 @@ class Compiled:
     """By origin in the manifest: the number of the graph op in the pruned step."""
 
 
-def compile_step(pruned: Step) -> Compiled:
-    """The program of a pruned step: from this process's cache when an equal step was compiled before."""
+def compile_step(pruned: Step, traced: bool = False) -> Compiled:
+    """The program of a pruned step: from this process's cache when an equal step was compiled before.
+
+    A traced one writes down when its kernels run (`stepjit_runtime/trace.py`).
+    """
     started = time.perf_counter()
     step, origins = _numbered(_simplified(pruned))
-    key = content_key(step)
+    key = content_key(step, traced)
     made: list[Program] = []
 
     def make() -> Program:
-        made.append(build(step))
+        made.append(build(step, traced))
         return made[0]
 
     program, linked = memory_cache.CACHE.get(key, make)
@@ -113,9 +117,9 @@ def compile_step(pruned: Step) -> Compiled:
     return Compiled(program, linked, key, bool(made), seconds, origins)
 
 
-def build(step: Step) -> Program:
+def build(step: Step, traced: bool = False) -> Program:
     """Compile a simplified step."""
-    at = _Stage(step)
+    at = _Stage(step, traced=traced)
     for name, run, text in PIPELINE:
         run(at)
         if current().dumps(name):
@@ -124,9 +128,9 @@ def build(step: Step) -> Program:
     return at.program
 
 
-def content_key(step: Step) -> str:
+def content_key(step: Step, traced: bool = False) -> str:
     """A digest of what decides the code: the step's text, the code generator's version, triple, CPU and features."""
-    entries = (to_text(step, names=False), CODE_VERSION, *code_options())
+    entries = (to_text(step, names=False), CODE_VERSION, *code_options(), *(["traced"] if traced else []))
     digest = hashlib.blake2b(digest_size=20)
     for entry in entries:
         digest.update(len(entry).to_bytes(8, "little") + entry.encode())

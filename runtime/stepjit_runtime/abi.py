@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VERSION = "abi 1"
+VERSION = "abi 2"
 """To be raised with any change here or in what the functions of `support` mean: it is part of programs' keys."""
 
 INSTANCE_VECTORCALL = 16
@@ -36,6 +36,7 @@ CONTEXT = _offsets((
     "constant_arrays",  # PyObject **: the constants as arrays
     "hosts",  # PyObject **: Python callables of the host kernels in order
     "arena",  # Block **: head of the free list of arenas
+    "trace",  # Trace *: where a traced program writes down what it does; others don't look
 ))  # fmt: skip
 """A callable's view of an executable."""
 
@@ -49,6 +50,12 @@ it copies a variable out, or changes one."""
 
 BLOCK_HEADER = 64
 """A block of the arena free list: {next, size}, and its memory this many bytes on."""
+
+TRACE = _offsets(("events", "capacity", "count", "totals", "begin", "end"))
+"""What is written down of a traced call: `count` events, the first `capacity` of them at `events`: three i64 each,
+(kernel, begin, end) or (-1 - n, number, 0) for extent h<n>; at `totals` (runs, ticks) of each kernel; all in ticks of
+`sj_clock`."""
+TRACE_EVENT = 24
 
 PACK_SINGLE, PACK_LIST, PACK_TUPLE, PACK_NONE = range(4)
 

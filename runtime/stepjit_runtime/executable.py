@@ -15,6 +15,7 @@ from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.link import Linked
 from stepjit_runtime.manifest import Manifest
 from stepjit_runtime.resources import Record, Resources, Variable, layout_number
+from stepjit_runtime.trace import TraceBuffer
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,13 @@ class Executable:
         fail: Callable[..., Any],
         hosts: Sequence[Callable[..., Any]] = (),
         layout: Layout | None = None,
+        trace: TraceBuffer | None = None,
     ) -> Context:
         """What a callable needs to run this; the protocol of the Python callables is told in `step_callable`.
 
-        By default the results are the step's fetches as a list.
+        By default the results are the step's fetches as a list. A traced program needs a buffer to write to.
         """
-        return Context(self, slow, fail, hosts, layout or Layout(abi.PACK_LIST, self.manifest.fetches))
+        return Context(self, slow, fail, hosts, layout or Layout(abi.PACK_LIST, self.manifest.fetches), trace)
 
 
 class Context:
@@ -95,7 +97,10 @@ class Context:
         fail: Callable[..., Any],
         hosts: Sequence[Callable[..., Any]],
         layout: Layout,
+        trace: TraceBuffer | None = None,
     ) -> None:
+        if executable.manifest.traced and trace is None:
+            raise ValueError("a traced program needs a trace buffer")
         if len(hosts) != len(executable.manifest.hosts):
             raise ValueError(f"the program has {len(executable.manifest.hosts)} host ops, not {len(hosts)}")
         count = len(executable.manifest.results)
@@ -107,7 +112,7 @@ class Context:
             layout = Layout(abi.PACK_NONE)  # the entry takes a lone result for the one that is meant
         self.executable, self.layout = executable, layout
         self.next: Context | None = None
-        self._keep = (slow, fail, *hosts)
+        self._keep = (slow, fail, trace, *hosts)
         self._hosts, self._indices = _words([id(host) for host in hosts]), _words(layout.indices)
         self._record = Record(abi.CONTEXT)
         for name, value in {
@@ -116,7 +121,7 @@ class Context:
             "layouts": ctypes.addressof(executable._layouts), "session": executable.resources.record.address,
             "constants": ctypes.addressof(executable._data_pointers),
             "constant_arrays": ctypes.addressof(executable._array_pointers), "hosts": ctypes.addressof(self._hosts),
-            "arena": ctypes.addressof(executable._arena),
+            "arena": ctypes.addressof(executable._arena), "trace": trace.address if trace else 0,
         }.items():  # fmt: skip
             self._record[name] = value
 

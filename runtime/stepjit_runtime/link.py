@@ -26,7 +26,9 @@ LIBM_SYMBOLS = tuple(
     )
     for suffix in ("", "f")
 )  # fmt: skip
-LIBC_SYMBOLS = ("aligned_alloc", "calloc", "free", "malloc", "memcmp", "memcpy", "memmove", "memset", "realloc")
+LIBC_SYMBOLS = (
+    "aligned_alloc", "calloc", "clock_gettime", "free", "malloc", "memcmp", "memcpy", "memmove", "memset", "realloc",
+)  # fmt: skip
 IMPLIED = ("memcpy", "memmove", "memset", "fmod", "fmodf")
 """Calls that LLVM itself writes, though no module names them."""
 

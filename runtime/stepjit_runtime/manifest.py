@@ -68,6 +68,17 @@ class HostOp:
 
 
 @dataclass(frozen=True)
+class StoreText:
+    """A value that a kernel stores: output `output` of its op number `op`, and the kind of buffer that it is in."""
+
+    op: int
+    output: int
+    dtype: str
+    dims: Dims
+    buffer: str
+
+
+@dataclass(frozen=True)
 class KernelText:
     """A kernel for reports: its ops' types in order, the extents that it runs over, its nanoseconds (an extent)."""
 
@@ -77,6 +88,16 @@ class KernelText:
     """By op: the number of the graph op that it comes from."""
     space: Dims
     cost: str
+    name: str = ""
+    flops: Dims = ()
+    """By op: floating-point operations (extents), as `stepjit_compiler/work.py` counts them."""
+    work: Dims = ()
+    """By op: its part in the kernel's time is this over the sum."""
+    stores: tuple[StoreText, ...] = ()
+    reads: str = "0"
+    """Bytes read, an extent."""
+    writes: str = "0"
+    """Bytes written, an extent."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +123,8 @@ class Manifest:
     """For reports: kernels by kind, nodes, and the like."""
     kernels: tuple[KernelText, ...] = ()
     """For reports: all kernels in order, those that Python runs included."""
+    traced: bool = False
+    """Whether the code writes down when its kernels run, and must be given a trace buffer."""
 
     def to_json(self) -> str:
         """The manifest as text; `from_json` gives an equal one."""
@@ -141,7 +164,7 @@ class Manifest:
 
 
 _RECORDS: dict[str, Any] = {
-    cls.__name__: cls for cls in (TypeText, SlotText, CheckText, FailureText, HostOp, KernelText, Manifest)
+    cls.__name__: cls for cls in (TypeText, SlotText, CheckText, FailureText, HostOp, StoreText, KernelText, Manifest)
 }  # fmt: skip
 
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower.builder import Value
-from stepjit_compiler.lower.entry_hosts import Hosts
 from stepjit_compiler.lower.entry_module import module_text
 from stepjit_compiler.lower.entry_storage import born_later
 from stepjit_compiler.lower.entry_text import ARRAY
+from stepjit_compiler.lower.entry_trace import Traces
 from stepjit_compiler.lower.kernel_code import KernelCode
 from stepjit_compiler.plan import Buffer, Plan
 from stepjit_runtime import abi, dtypes
@@ -31,12 +31,13 @@ define ptr @step(ptr %self, ptr %args, i64 %nargsf, ptr %names) {{
 """
 
 
-def emit_entry(plan: Plan, kernels: Sequence[KernelCode]) -> str:
+def emit_entry(plan: Plan, kernels: Sequence[KernelCode], traced: bool = False) -> str:
     """The whole module's IR: kernels, helpers, and the exported functions `step` and `run`.
 
-    `kernels` is the code of the plan's kernels in order; host kernels have none (or one without a symbol).
+    `kernels` is the code of the plan's kernels in order; host kernels have none (or one without a symbol). A traced
+    step writes down when its kernels run.
     """
-    entry = Entry(plan, kernels)
+    entry = Entry(plan, kernels, traced)
     body = entry.emit()
     return module_text(_HEADER + body, kernels, entry.b.intrinsics)
 
@@ -50,26 +51,29 @@ def failure_bases(kernels: Sequence[KernelCode]) -> list[int]:
     return bases
 
 
-class Entry(Hosts):
+class Entry(Traces):
     """Writes `@run`, top to bottom."""
 
-    def __init__(self, plan: Plan, kernels: Sequence[KernelCode]) -> None:
-        super().__init__(plan, [code for code in kernels if code.symbol])
+    def __init__(self, plan: Plan, kernels: Sequence[KernelCode], traced: bool = False) -> None:
+        super().__init__(plan, [code for code in kernels if code.symbol], traced)
         self.failures: list[tuple[int, str]] = []
         self.thread: Value | None = None
 
     def emit(self) -> str:
         """The function's text."""
+        self.begun()
         self.guard()
         self._prepare()
         self._leave_python()
         bases = failure_bases(self.codes)
         native = iter(zip(self.codes, bases, strict=True))
-        for kernel in self.plan.kernels:
-            if kernel.kind == "host":
-                self._host(kernel)
-            else:
-                self._kernel(*next(native))
+        for number, kernel in enumerate(self.plan.kernels):
+            with self.span(number):
+                if kernel.kind == "host":
+                    self._host(kernel)
+                else:
+                    self._kernel(*next(native))
+            self.note_born(self.step.nodes[kernel.nodes[0]])
         self._finish()
         self._exits()
         lines = "\n".join(["entry:", *self.allocas, *self.b.lines])
@@ -151,11 +155,13 @@ class Entry(Hosts):
         single = self._single()
         packed = self.b.assign(f"call ptr @sj_pack(ptr %context, ptr {self.owned.ref})", None)
         self._release(0)
+        self.ended()
         self.b.raw(f"ret ptr {packed.ref}")
         if single:
             self.b.start(single)
             first = self.b.assign(f"load ptr, ptr {self.owned.ref}", None)
             self._release(1)
+            self.ended()
             self.b.raw(f"ret ptr {first.ref}")
 
     def _hand_out(self, k: int, ref: Ref) -> None:

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stepjit_compiler import work
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.ir import Literal, Node, Type
+from stepjit_compiler.ir import Literal, Node, Ref, Type
 from stepjit_compiler.lower.entry_module import imports
 from stepjit_compiler.lower.kernel_code import KernelCode
 from stepjit_compiler.plan import Kernel, Plan
-from stepjit_runtime.manifest import CheckText, FailureText, HostOp, KernelText, Manifest, SlotText, TypeText
+from stepjit_runtime.manifest import CheckText, FailureText, HostOp, KernelText, Manifest, SlotText, StoreText, TypeText
 
 
-def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str) -> Manifest:
+def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str, traced: bool = False) -> Manifest:
     """What the program of a plan says about itself; `text` is the module's IR, `kernels` as given to `emit_entry`."""
     step = plan.step
     reads = {node.attr["slot"] for node in step.nodes if node.op == "_Read"}
@@ -43,6 +44,7 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str) -> Manifes
         cost=str(cost),
         counts={"nodes": len(step.nodes), **{f"kernels.{kind}": n for kind, n in sorted(counts.items())}},
         kernels=_kernels(plan, kernels),
+        traced=traced,
     )  # fmt: skip
 
 
@@ -58,7 +60,25 @@ def _kernel(plan: Plan, kernel: Kernel, cost: str) -> KernelText:
     types = [plan.step.type(ref) for ref in kernel.outputs] or [type_ for node in nodes for type_ in node.types]
     space = kernel.space or (types[0].dims if types else ())
     ops, origins = tuple(node.op for node in nodes), tuple(node.origin for node in nodes)
-    return KernelText(kernel.kind, ops, origins, tuple(map(str, space)), cost)
+    return KernelText(
+        kernel.kind,
+        ops,
+        origins,
+        tuple(map(str, space)),
+        cost,
+        kernel.name,
+        flops=tuple(str(work.flops(plan.step, node)) for node in nodes),
+        work=tuple(str(work.work(plan.step, node)) for node in nodes),
+        stores=tuple(_store(plan, kernel, ref) for ref in kernel.outputs if ref.node in kernel.nodes),
+        reads=str(work.bytes_read(plan.step, kernel)),
+        writes=str(work.bytes_written(plan.step, kernel)),
+    )
+
+
+def _store(plan: Plan, kernel: Kernel, ref: Ref) -> StoreText:
+    type_, buffer = plan.step.type(ref), plan.buffers.get(ref)
+    kind = buffer.kind if buffer is not None else ""
+    return StoreText(kernel.nodes.index(ref.node), ref.output, type_.dtype.name, _dims(type_), kind)
 
 
 def _type(type_: Type) -> TypeText:
