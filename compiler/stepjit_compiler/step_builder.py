@@ -43,6 +43,16 @@ class NeedsStaticError(Exception):
         self.symbols = symbols
 
 
+class NeedsShapeError(Exception):
+    """Not even the rank of an op's results follows from its inputs: the step must be told (attr `_shapes`)."""
+
+    def __init__(self, origin: int, message: str) -> None:
+        super().__init__(message)
+        self.origin = origin
+        self.op: Any = None
+        """The graph's op, once it is known."""
+
+
 class StepCall(Call):
     """A node as its reference and lowering see it: with input types and compile-time-known inputs."""
 
@@ -341,13 +351,23 @@ class StepBuilder:
         x = StepInference(self, op.name, plain, inputs, self.origin)
         shapes = op.infer(x)
         x.finish()
+        told = plain.get("_shapes")
         found: list[tuple[DType, UnsureShape]] = []
-        for dtype, shape in zip(out, shapes, strict=True):
+        for k, (dtype, shape) in enumerate(zip(out, shapes, strict=True)):
+            if shape is None and told is not None:
+                shape, x.late = told[k], True
             if shape is None:
-                lengths = frozenset(s for ref in inputs for extent in self.type(ref).dims for s in dims.symbols(extent))
-                raise NeedsStaticError(lengths, f"the rank of a result of '{op.name}' depends on a value")
+                self._needs_more(op, inputs)
             found.append((dtype, shape))
         return found, x.late
+
+    def _needs_more(self, op: OpDef, inputs: Sequence[Ref]) -> NoReturn:
+        text = f"the rank of a result of '{op.name}' depends on a value"
+        lengths = {s for ref in inputs for extent in self.type(ref).dims for s in dims.symbols(extent)}
+        fed = frozenset(name for name in lengths if not name.startswith("h"))
+        if fed:
+            raise NeedsStaticError(fed, text)
+        raise NeedsShapeError(self.origin, text)
 
     def _extent(self, extent: Extent | None) -> Extent:
         if extent.__class__ is int:

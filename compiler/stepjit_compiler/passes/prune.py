@@ -15,7 +15,7 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Ref, Slot, Step, Type
 from stepjit_compiler.lowering import Update
-from stepjit_compiler.step_builder import StepBuilder
+from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
 from stepjit_runtime import dtypes
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
 
@@ -49,6 +49,8 @@ class Request:
     """Actual types of the feeds; unknown extents are symbols `s<feed>_<axis>`."""
     variable_shape: Callable[[Any], Shape | None] = lambda op: None
     """The shape that a variable of unknown static shape has now; None when it holds nothing."""
+    shapes: Mapping[Any, tuple[Any, ...]] = field(default_factory=dict)
+    """By op of which not even the ranks of the results follow from its inputs: shapes to go by (its host op checks)."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def prune(request: Request) -> Pruned:
             translation.translate(number, op)
         except OpFailure as failure:
             raise StepError(op, failure) from None
+        except NeedsShapeError as error:
+            error.op = op
+            raise
     return Pruned(translation.finish(), tuple(ops))
 
 
@@ -181,6 +186,8 @@ class _Translation:
             self._update(op, definition)
             return
         attrs = {name: value for name, value in op.attrs.items() if name in definition.attr}
+        if op in self.request.shapes:
+            attrs["_shapes"] = self.request.shapes[op]
         if "seed2" in definition.attr and definition.stateful:
             self.builder.slots.append(Slot("stream", Type(dtypes.int64, ()), number))
             attrs["_slot"] = len(self.builder.slots) - 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stepjit.session.attempts import fits, recorded
 from stepjit.session.failures import op_error
 from stepjit_compiler import opdef
 from stepjit_compiler.opdef import Call
@@ -20,9 +21,13 @@ Host = Callable[..., "tuple[np.ndarray, ...]"]
 
 
 def host_function(
-    host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], slots: Sequence[Any]
+    host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], slots: Sequence[Any],
+    guessed: bool = False,
 ) -> Host:
-    """The function for one host op of a program; `ops` are the graph ops by origin, `slots` the manifest's."""
+    """The function for one host op of a program; `ops` are the graph ops by origin, `slots` the manifest's.
+
+    guessed: some of the program's shapes are guesses (see `attempts`).
+    """
     op = ops[host.origin] if host.origin >= 0 else None
     compute = _compute(host, ops, resources, variables, slots)
     outputs = host.outputs
@@ -36,7 +41,7 @@ def host_function(
         except OpFailure as failure:
             raise op_error(op, failure) from None
 
-    return run
+    return recorded(host, op, run) if guessed else run
 
 
 def _compute(
@@ -55,7 +60,7 @@ def _compute(
         return assign
     definition = opdef.lookup(host.op)
     assert definition is not None
-    attrs = dict(host.attrs)
+    attrs = {name: value for name, value in host.attrs.items() if name != "_shapes"}
     if "_slot" in attrs:
         owner = ops[slots[attrs.pop("_slot")].origin]
         seeds = attrs.get("seed", 0), attrs.get("seed2", 0)
@@ -78,9 +83,6 @@ def _owned(value: Any, out: Any, inputs: Sequence[np.ndarray], host: HostOp) -> 
     shared = array.base is not None or not array.flags.owndata or any(array is each for each in inputs)
     if shared or not array.flags.aligned or not array.flags.writeable or not array.flags.c_contiguous:
         array = array.copy("C")
-    fits = len(out.dims) == array.ndim and all(
-        not text.isdigit() or int(text) == extent for text, extent in zip(out.dims, array.shape)
-    )
-    if not fits:
+    if not fits(out.dims, array) and "_shapes" not in host.attrs:
         raise OpFailure(f"'{host.op}' gave shape {array.shape} where [{','.join(out.dims)}] was inferred", INTERNAL)
     return array

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from stepjit.explain import Explanation, ProgramReport
+from stepjit.session.attempts import Record, ShapeFound, Shapes, first_guess, recording
 from stepjit.session.failures import extents_of, filled_in, op_error
 from stepjit.session.feeds import convert_feed
 from stepjit.session.host import host_function
@@ -16,7 +17,7 @@ from stepjit_compiler import dims
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import StepFailure, Type
 from stepjit_compiler.passes.prune import Pruned, Request, StepError, prune
-from stepjit_compiler.step_builder import NeedsStaticError
+from stepjit_compiler.step_builder import NeedsShapeError, NeedsStaticError
 from stepjit_runtime import abi
 from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
@@ -36,13 +37,15 @@ _COMPILING = threading.RLock()
 class Variant:
     """A step compiled for one signature and bound to its session."""
 
-    __slots__ = ("executable", "hosts", "key", "ops", "pruned_ops", "seconds")
+    __slots__ = ("executable", "guessed", "hosts", "key", "ops", "pruned_ops", "seconds")
 
     def __init__(
         self, executable: Executable, ops: Sequence[Any], hosts: Sequence[Any], compiled: Any, pruned_ops: int
     ) -> None:
         self.executable, self.ops, self.hosts = executable, ops, hosts
         self.pruned_ops = pruned_ops
+        self.guessed = any("_shapes" in host.attrs for host in executable.manifest.hosts)
+        """Whether calls must go by `Binding`, as shapes may turn out to be others."""
         self.key: str = compiled.key
         self.seconds: float = compiled.seconds
 
@@ -80,6 +83,8 @@ class SessionStep:
         self.variants: dict[Signature, Variant] = {}
         self._static: set[str] = set()
         """Symbols that the step can only be compiled for as numbers."""
+        self._told: dict[Any, Shapes] = {}
+        """By op of which only the running step knows the results' ranks: their shapes as found last."""
 
     def convert(self, values: Sequence[Any]) -> list[np.ndarray]:
         return list(map(convert_feed, self.feeds, values))
@@ -106,19 +111,29 @@ class SessionStep:
     def variant(self, shapes: Sequence[tuple[int, ...]]) -> Variant:
         """The variant for feeds of these shapes; compiled if need be."""
         while True:
-            signature = self.signature(shapes)
+            told = tuple(self._told.items())
+            signature = self.signature(shapes) + told
             found = self.variants.get(signature)
             if found is not None and not self._outdated(found):
                 return found
             try:
                 with _COMPILING:
-                    found = self.variants[signature] = self._compile(signature, shapes)
+                    found = self.variants[signature] = self._compile(signature[: len(shapes)], shapes, dict(told))
                 self.session._count_variant(self)
                 return found
+            except NeedsShapeError as error:
+                op = error.op
+                if op is None or op in self._told:
+                    raise op_error(op, OpFailure(str(error))) from None
+                self._told[op] = first_guess(op)
             except NeedsStaticError as error:
                 if not error.symbols or error.symbols <= self._static:
                     raise op_error(None, OpFailure(str(error))) from None
                 self._static |= error.symbols
+
+    def tell(self, found: ShapeFound) -> None:
+        """Go by other shapes from now on."""
+        self._told[found.op] = found.shapes
 
     def _outdated(self, variant: Variant) -> bool:
         """Whether a variable has another shape than the variant was compiled for."""
@@ -127,7 +142,9 @@ class SessionStep:
                 return True
         return False
 
-    def _compile(self, signature: Signature, shapes: Sequence[tuple[int, ...]]) -> Variant:
+    def _compile(
+        self, signature: Signature, shapes: Sequence[tuple[int, ...]], told: Mapping[Any, Shapes]
+    ) -> Variant:
         from stepjit_compiler.compile import compile_step
 
         types = tuple(
@@ -137,21 +154,24 @@ class SessionStep:
             )
             for j, (tensor, shape) in enumerate(zip(self.feeds, signature, strict=True))
         )
-        request = Request(self.fetches, self.targets, self.feeds, types, self._variable_shape)
+        request = Request(self.fetches, self.targets, self.feeds, types, self._variable_shape, told)
         try:
             pruned = prune(request)
         except StepError as error:
-            raise op_error(error.op, self._told(error.failure, shapes)) from None
+            raise op_error(error.op, self._filled(error.failure, shapes)) from None
         try:
             compiled = compile_step(pruned.step)
+        except NeedsShapeError as error:
+            error.op = pruned.ops[error.origin] if error.origin >= 0 else None
+            raise
         except StepFailure as error:
             op = pruned.ops[error.origin] if error.origin >= 0 else None
-            raise op_error(op, self._told(error.failure, shapes)) from None
+            raise op_error(op, self._filled(error.failure, shapes)) from None
         self.session._count_compile(compiled)
         return self._bind(pruned, compiled)
 
     @staticmethod
-    def _told(failure: OpFailure, shapes: Sequence[tuple[int, ...]]) -> OpFailure:
+    def _filled(failure: OpFailure, shapes: Sequence[tuple[int, ...]]) -> OpFailure:
         return OpFailure(filled_in(failure.message, extents_of(shapes)), failure.code)
 
     def _bind(self, pruned: Pruned, compiled: Any) -> Variant:
@@ -159,7 +179,8 @@ class SessionStep:
         ops = [pruned.ops[origin] if origin >= 0 else None for origin in compiled.origins]
         variables = [_variable(resources, slot, ops) for slot in manifest.slots]
         executable = Executable(compiled.linked, manifest, resources, variables)
-        hosts = [host_function(host, ops, resources, variables, manifest.slots) for host in manifest.hosts]
+        guessed = any("_shapes" in host.attrs for host in manifest.hosts)
+        hosts = [host_function(host, ops, resources, variables, manifest.slots, guessed) for host in manifest.hosts]
         return Variant(executable, ops, hosts, compiled, len(pruned.ops))
 
     def _variable_shape(self, op: Any) -> Shape | None:
@@ -192,6 +213,8 @@ class Binding:
         self.callable = StepCallable(self.slow, self.explain)
         self._attached: set[int] = set()
         self._shorter: dict[int, Binding] = {}
+        self._guesses: dict[int, StepCallable] = {}
+        """By id of a variant that has guessed shapes."""
         self._strings = any(tensor.dtype.kind == "s" for tensor in step.feeds)
 
     def prepare(self) -> None:
@@ -200,11 +223,24 @@ class Binding:
         if signature is not None:
             self._attach(self.step.variant([tuple(e for e in shape if e is not None) for shape in signature]))
 
-    def _attach(self, variant: Variant) -> None:
-        if id(variant) not in self._attached:
-            self._attached.add(id(variant))
-            context: Context = variant.executable.context(self.slow, variant.fail, variant.hosts, self.layout)
-            self.callable.attach(context)
+    def _attach(self, variant: Variant) -> StepCallable:
+        """What to call to run the variant."""
+        key = id(variant)
+        if variant.guessed:
+            return self._guesses.get(key) or self._guesses.setdefault(key, self._guess(variant))
+        if key not in self._attached:
+            self._attached.add(key)
+            self.callable.attach(self._context(variant))
+        return self.callable
+
+    def _guess(self, variant: Variant) -> StepCallable:
+        """A callable of its own: users' calls must not reach the variant but by `slow`."""
+        made = StepCallable(self.slow)
+        made.attach(self._context(variant))
+        return made
+
+    def _context(self, variant: Variant) -> Context:
+        return variant.executable.context(self.slow, variant.fail, variant.hosts, self.layout)
 
     def explain(self) -> Explanation:
         """What was compiled for the step so far."""
@@ -237,13 +273,28 @@ class Binding:
             number = reason >> 8
             if arrays[number] is not args[number]:
                 return self.callable(*arrays)
+        record: Record | None = None
         while True:
             variant = step.variant([array.shape for array in arrays])
-            self._attach(variant)
-            result = reenter(self.callable, arrays)
+            callable_ = self._attach(variant)
+            if variant.guessed:
+                record = record or Record()
+                result = self._try(callable_, arrays, record)
+            else:
+                result = reenter(callable_, arrays)
             if type(result) is not int:
                 return result
             self._refused(result & 255, result >> 8, variant, arrays)
+
+    def _try(self, callable_: StepCallable, arrays: Sequence[np.ndarray], record: Record) -> Any:
+        """Call by guessed shapes; abi.COLD when they are others."""
+        record.rewind()
+        try:
+            with recording(record):
+                return reenter(callable_, arrays)
+        except ShapeFound as found:
+            self.step.tell(found)
+            return abi.COLD
 
     def _refused(self, reason: int, number: int, variant: Variant, arrays: Sequence[np.ndarray]) -> None:
         if reason == abi.BUSY:
@@ -258,6 +309,7 @@ class Binding:
             # A variable changed its shape: begin anew with variants for the shapes of today.
             self.callable.detach()
             self._attached.clear()
+            self._guesses.clear()
         elif reason not in (abi.COLD, abi.FEED):
             raise AssertionError(f"a converted call was refused: {reason}")
         elif reason == abi.FEED:

@@ -1,0 +1,119 @@
+"""Steps with results whose rank only the running step knows: a guess is compiled, and the step is run by it.
+
+Where a host op gives another rank, the call stops there, the step is compiled for the rank found, and the call starts
+again. What its ops with effects gave so far is on record: they are not run a second time, so that nothing is taken
+from a queue twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from stepjit_compiler import opdef
+from stepjit_runtime.manifest import HostOp
+
+Shapes = tuple[tuple["int | None", ...], ...]
+"""By output of an op: the shape to go by."""
+Results = tuple[np.ndarray, ...]
+
+
+class ShapeFound(Exception):
+    """A host op gave other ranks or extents than the step was compiled for; `shapes` are the ones to go by."""
+
+    def __init__(self, op: Any, shapes: Shapes) -> None:
+        super().__init__(f"'{op.name}' gave shapes {shapes}")
+        self.op, self.shapes = op, shapes
+
+
+class Record:
+    """What the ops with effects gave during one call, over all its attempts."""
+
+    def __init__(self) -> None:
+        self._results: dict[Any, list[Results]] = {}
+        self._next: dict[Any, int] = {}
+
+    def rewind(self) -> None:
+        """The next attempt begins."""
+        self._next.clear()
+
+    def result(self, key: Any, compute: Callable[[], Results]) -> Results:
+        """What this run of the op gave in an earlier attempt, or gives now."""
+        known = self._results.setdefault(key, [])
+        at = self._next[key] = self._next.get(key, -1) + 1
+        if at == len(known):
+            known.append(compute())
+        return known[at]
+
+
+class _Current(threading.local):
+    record: Record | None = None
+
+
+_current = _Current()
+
+
+@contextmanager
+def recording(record: Record | None) -> Iterator[None]:
+    """Host ops that this thread runs inside the block keep what they give in the record."""
+    outer, _current.record = _current.record, record
+    try:
+        yield
+    finally:
+        _current.record = outer
+
+
+def recorded(host: HostOp, op: Any, compute: Callable[..., Results]) -> Callable[..., Results]:
+    """The function of a host op in a step that may be run again; ShapeFound when a result's shape was guessed wrong."""
+    definition = opdef.lookup(host.op)
+    key = (op, host.op) if definition is None or definition.stateful else None
+    told: Shapes | None = host.attrs.get("_shapes")
+
+    def run(*arrays: np.ndarray) -> Results:
+        def once() -> Results:
+            # A step inside this op is another call.
+            with recording(None):
+                return compute(*arrays)
+
+        record = _current.record
+        results = once() if key is None or record is None else record.result(key, once)
+        if told is not None and not all(fits(out.dims, each) for out, each in zip(host.outputs, results)):
+            raise ShapeFound(op, better_shapes(told, results))
+        return results
+
+    return run
+
+
+def fits(dims: Sequence[str], array: np.ndarray) -> bool:
+    """Whether the array has the rank and the static extents that a program counts on."""
+    return len(dims) == array.ndim and all(
+        not text.isdigit() or int(text) == extent for text, extent in zip(dims, array.shape)
+    )
+
+
+def better_shapes(told: Shapes, results: Sequence[np.ndarray]) -> Shapes:
+    """Shapes that the results have; as general as their ranks where they were not as told."""
+    return tuple(
+        shape if fits([str(extent) for extent in shape], array) else (None,) * array.ndim
+        for shape, array in zip(told, results, strict=True)
+    )
+
+
+def first_guess(op: Any) -> Shapes:
+    """What the graph knows of the shapes of an op's outputs; elements of queues as they are put in."""
+    return tuple(
+        _enqueued(op, k) if tensor.dims is None else tensor.dims for k, tensor in enumerate(op.outputs)
+    )
+
+
+def _enqueued(op: Any, k: int) -> tuple[int | None, ...]:
+    if op.type.startswith("QueueDequeue"):
+        for other in op.inputs[0].consumers():
+            many = other.type.startswith("QueueEnqueueMany")
+            if other.type.startswith("QueueEnqueue") and other.inputs[1 + k].dims is not None:
+                return (None,) * (len(other.inputs[1 + k].dims) - many)
+    return ()
