@@ -1,4 +1,7 @@
-"""Links object code into the process: names of the CPython and numpy APIs, of libc, libm and BLAS become addresses."""
+"""Links object code into the process: names of the CPython and numpy APIs, of libc, libm and BLAS become addresses.
+
+Where `elf` knows the machine it does the work, and LLVM is not even loaded; else LLVM's JIT does.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_runtime import dtypes, support
+from stepjit_runtime import dtypes, elf, support
 
 NUMPY_API = {"PyArray_Scalar": 60, "PyArray_NewCopy": 85, "PyArray_Empty": 184}
 """Places in numpy's C-API table, fixed by numpy's ABI."""
@@ -59,36 +62,59 @@ class _Engine:
 class Linked:
     """Code in memory, freed with the last reference to this object: addresses of `step` and `run`."""
 
-    __slots__ = ("__weakref__", "_engine", "_tracker", "run", "size", "step")
+    __slots__ = ("__weakref__", "_keep", "run", "size", "step")
 
-    def __init__(self, tracker: Any, engine: _Engine, size: int) -> None:
-        self._tracker, self._engine = tracker, engine
-        self.step: int = tracker["step"]
+    def __init__(self, symbols: Any, size: int, keep: list[Any]) -> None:
+        self._keep = keep
+        self.step: int = symbols["step"]
         """Address of the vectorcall function."""
-        self.run: int = tracker["run"]
+        self.run: int = symbols["run"]
         """Address of the same with the context as fifth argument, for variants to hand on to."""
         self.size = size
 
     def __del__(self) -> None:
-        self._tracker = None  # before its engine
+        while self._keep:  # in order: code goes before its engine
+            del self._keep[0]
 
 
 def link(object_code: bytes, imports: Sequence[str]) -> Linked:
     """Link object code that needs the names in `imports`; LinkError when one is missing or it is no such code."""
+    for name in imports:
+        address(name)
+    if not _is_object(object_code):
+        raise LinkError("this is no object code of this kind of machine")
+    image = _image(object_code)
+    try:
+        if image is not None:
+            return Linked(image.symbols, len(object_code), [image])
+        tracker, engine = _jitted(object_code, imports)
+        return Linked(tracker, len(object_code), [tracker, engine])
+    except KeyError as error:
+        raise LinkError(f"the object code does not define {error}") from None
+
+
+def _image(object_code: bytes) -> elf.Image | None:
+    if not elf.is_known():
+        return None
+    try:
+        return elf.load(object_code, address)
+    except elf.Unsupported:
+        return None
+    except elf.Damaged as error:
+        raise LinkError(str(error)) from None
+
+
+def _jitted(object_code: bytes, imports: Sequence[str]) -> tuple[Any, _Engine]:
     import llvmlite.binding as llvm
 
-    addresses = {name: address(name) for name in (*imports, *IMPLIED)}
     with _LOCK:
-        if not _is_object(object_code):
-            raise LinkError("this is no object code of this kind of machine")
         library = llvm.JITLibraryBuilder().add_object_img(object_code).export_symbol("step").export_symbol("run")
-        for name, where in addresses.items():
-            library.import_symbol(name, where)
+        for name in (*imports, *IMPLIED):
+            library.import_symbol(name, address(name))
         try:
-            tracker, engine = _add(library)
+            return _add(library)
         except RuntimeError as error:
             raise LinkError(str(error).strip()) from None
-    return Linked(tracker, engine, len(object_code))
 
 
 def _add(library: Any) -> tuple[Any, _Engine]:
@@ -161,23 +187,48 @@ def _support(name: str) -> int | None:
         return _support_code()[0].get(name)
 
 
+def provide_support(object_code: bytes) -> None:
+    """Use code of the helpers that `support_object` made before, if none is in use yet."""
+    global _support_object
+    with _LOCK:
+        _support_object = _support_object or object_code
+
+
+_support_object = b""
+
+
+def support_object() -> bytes:
+    """Object code of the helpers that steps call."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = llvm.parse_assembly(support.text())
+    # Cold code for the most part: quick to make counts for more.
+    target = llvm.Target.from_default_triple().create_target_machine(opt=0, reloc="pic", codemodel="default")
+    module.triple, module.data_layout = target.triple, str(target.target_data)
+    code: bytes = target.emit_object(module)
+    module.close()
+    return code
+
+
 @lru_cache(maxsize=1)
-def _support_code() -> tuple[dict[str, int], Any, _Engine]:
+def _support_code() -> tuple[Mapping[str, int], Any]:
+    """Addresses of the helpers, and what keeps them in memory."""
+    code = _support_object or support_object()
+    if elf.is_known():
+        image = elf.load(code, address)
+        return image.symbols, image
     import llvmlite.binding as llvm
 
     engine = _Engine()  # of its own: it stays to the end
-    module = llvm.parse_assembly(support.text())
-    # Cold code for the most part: quick to make counts for more.
-    target = llvm.Target.from_default_triple().create_target_machine(opt=0, reloc="pic")
-    module.triple, module.data_layout = target.triple, str(target.target_data)
-    library = llvm.JITLibraryBuilder().add_object_img(target.emit_object(module))
-    module.close()
+    library = llvm.JITLibraryBuilder().add_object_img(code)
     for name in (*support.imports(), *IMPLIED):
         library.import_symbol(name, address(name))
     for name in support.exports():
         library.export_symbol(name)
     tracker = library.link(engine.jit, "support")
-    return {name: tracker[name] for name in support.exports()}, tracker, engine
+    return {name: tracker[name] for name in support.exports()}, (tracker, engine)
 
 
 def _library(name: str) -> int | None:
