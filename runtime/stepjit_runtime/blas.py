@@ -12,7 +12,7 @@ SYMBOLS = ("scipy_cblas_sgemm64_", "scipy_cblas_dgemm64_")
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The loaded library, set to one thread; ImportError without the wheel, OSError when it cannot be loaded."""
+    """The library, set to the threads asked for; ImportError without the wheel, OSError when it can't be loaded."""
     import scipy_openblas64
 
     folder = Path(scipy_openblas64.get_lib_dir())
@@ -21,15 +21,21 @@ def library() -> ctypes.CDLL:
     if not found:
         raise OSError(f"no shared library in {folder}")
     loaded = ctypes.CDLL(str(found[0]))
-    loaded.scipy_openblas_set_num_threads64_(ctypes.c_int(1))
+    loaded.scipy_openblas_set_num_threads64_(ctypes.c_int(_threads))
     return loaded
 
 
+_threads = 1
+
+
 def set_threads(count: int) -> None:
-    """Let BLAS use up to `count` threads in every call from now on."""
+    """Let BLAS use up to `count` threads in every call from now on, in the whole process; 1 until then."""
+    global _threads
     if count < 1:
         raise ValueError(f"threads must be at least 1, not {count}")
-    library().scipy_openblas_set_num_threads64_(ctypes.c_int(count))
+    _threads = count
+    if library.cache_info().currsize:
+        library().scipy_openblas_set_num_threads64_(ctypes.c_int(count))
 
 
 @functools.cache

@@ -37,6 +37,17 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         _limits.deadline = outer
 
 
+@contextmanager
+def not_counted() -> Iterator[None]:
+    """Time spent inside does not count against the limit: compiling, for one, is no part of the step."""
+    outer, start = _limits.deadline, time.monotonic()
+    _limits.deadline = None
+    try:
+        yield
+    finally:
+        _limits.deadline = None if outer is None else outer + time.monotonic() - start
+
+
 class Cancellation:
     """One session's means to end what waits in it."""
 

@@ -97,6 +97,12 @@ def prune(request: Request) -> Pruned:
     return Pruned(translation.finish(), tuple(ops))
 
 
+def ops_of_step(fetches: Sequence[Any], targets: Sequence[Any], feeds: Sequence[Any]) -> list[Any]:
+    """The graph's ops that such a step runs, in order; StepError when they form a cycle."""
+    request = Request(tuple(fetches), tuple(targets), tuple(feeds), ())
+    return _ordered(_needed(request, dict.fromkeys(feeds, 0)))
+
+
 def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
     """The ops that run: backwards from the fetches and targets, stopping at fed tensors."""
     pending = [tensor.op for tensor in request.fetches if tensor not in fed] + list(request.targets)

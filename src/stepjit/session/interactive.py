@@ -17,6 +17,7 @@ class InteractiveSession(BaseSession):
     """A session that is the default from its making to its close, for shells and notebooks."""
 
     _active = 0
+    _pruned_placement = True
 
     def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
         super().__init__(target, graph, config)

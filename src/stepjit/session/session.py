@@ -7,17 +7,19 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from stepjit.explain import Explanation
 from stepjit.framework.graph import Graph
 from stepjit.framework.stack import Entered, default_graphs, get_default_graph
+from stepjit.session.config import as_target, check_target, read_config
 from stepjit.session.defaults import default_sessions
+from stepjit.session.devices import Device, Placement
 from stepjit.session.feeds import all_tensors, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
 from stepjit.session.steps import Binding, SessionStep
 from stepjit_runtime import abi
-from stepjit_runtime.errors import NotFoundError
 from stepjit_runtime.executable import Layout
 from stepjit_runtime.resources import Resources
 
@@ -44,19 +46,17 @@ class CompileStats:
 class BaseSession:
     """What Session and InteractiveSession share."""
 
+    _pruned_placement = False
+    """Whether ops that no step needs may ask for devices that don't exist, whatever the config says."""
+
     def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
-        if target is not None and not isinstance(target, (str, bytes)):
-            hint = " Did you mean Session(config=config)?" if hasattr(target, "SerializeToString") else ""
-            raise TypeError(f"Argument `target` must be a string, not {type(target).__name__}.{hint}")
+        self._target = as_target(target)
         if graph is not None and not isinstance(graph, Graph):
-            raise TypeError(f"Argument `graph` must be a tf.Graph, not {type(graph).__name__}.")
-        if config is not None and not hasattr(config, "SerializeToString"):
-            raise TypeError(f"Argument `config` must be a tf.ConfigProto, not {type(config).__name__}.")
-        if target not in (None, "", b""):
-            raise NotFoundError(None, None, f"No session factory registered for the given session options: {target!r}")
-        self._target = target.encode() if isinstance(target, str) else target
+            raise TypeError(f"Argument `graph` must be a tf.Graph, but got {type(graph).__name__!r}")
+        self._config = read_config(config, self._pruned_placement)
+        check_target(self._target)
         self._graph = graph or get_default_graph()
-        self._config = config
+        self._placement = Placement(self._config)
         self._resources = Resources()
         self._closed = False
         self._steps: dict[Any, SessionStep] = {}
@@ -75,12 +75,17 @@ class BaseSession:
     @property
     def graph_def(self) -> Any:
         """A new GraphDef of the graph as it is now."""
-        return self._graph.as_graph_def()
+        return self._graph.as_graph_def(add_shapes=self._config.shapes_in_graph_def)
 
     @property
     def sess_str(self) -> bytes | None:
         """The target, as bytes."""
         return self._target
+
+    def list_devices(self) -> list[Device]:
+        """The devices that ops may be placed on; RuntimeError when the session is closed."""
+        self._check_open()
+        return self._placement.devices()
 
     def compile_stats(self) -> CompileStats:
         """How much was compiled for this session so far."""
@@ -142,9 +147,13 @@ class BaseSession:
         self._check_not_empty()
         if feed_list is not None and not isinstance(feed_list, (list, tuple)):
             raise TypeError(f"Argument `feed_list` must be a list or tuple, not {type(feed_list).__name__}.")
-        return self._callable(fetches, list(feed_list or ()), exact=feed_list is None)
+        keys, exact = list(feed_list or ()), feed_list is None
+        made: Any = self._callable(fetches, keys, exact)
+        made.traced = partial(self._callable, fetches, keys, exact)
+        return made
 
-    def _callable(self, structure: Any, keys: Sequence[Any], exact: bool) -> Callable[..., Any]:
+    def _callable(self, structure: Any, keys: Sequence[Any], exact: bool, tracer: Any = None) -> Callable[..., Any]:
+        """The step as a function; what it calls is bound by the `Tracer`, if one is given."""
         feeds = all_tensors(self._graph, keys)
         fetches = Fetches(self._graph, structure)
         plain = all(not isinstance(key, tuple) and len(feed_tensors(self._graph, key)) == 1 for key in keys)
@@ -152,13 +161,13 @@ class BaseSession:
         distinct = tuple(dict.fromkeys(feeds))
         layout = fetches.layout()
         if plain and not fed and layout is not None and len(distinct) == len(feeds):
-            return self._bind(fetches.tensors, fetches.targets, distinct, layout, exact).callable
-        return self._wrapped(fetches, keys, feeds, exact)
+            return self._bind((fetches.tensors, fetches.targets, distinct), layout, exact, tracer).callable
+        return self._wrapped(fetches, keys, feeds, exact, tracer)
 
-    def _bind(
-        self, tensors: tuple[Any, ...], targets: tuple[Any, ...], feeds: tuple[Any, ...], layout: Layout, exact: bool
-    ) -> Binding:
-        key = (tensors, targets, feeds)
+    def _bind(self, key: tuple[Any, Any, Any], layout: Layout, exact: bool, tracer: Any = None) -> Any:
+        """A callable of the step of (fetches, targets, feeds)."""
+        if tracer is not None:
+            return tracer.bind(self, key, layout, exact)
         step = self._steps.get(key)
         if step is None:
             step = self._steps[key] = SessionStep(self, *key)
@@ -167,14 +176,16 @@ class BaseSession:
         binding.prepare()
         return binding
 
-    def _wrapped(self, fetches: Fetches, keys: Sequence[Any], feeds: Sequence[Any], exact: bool) -> Callable[..., Any]:
+    def _wrapped(
+        self, fetches: Fetches, keys: Sequence[Any], feeds: Sequence[Any], exact: bool, tracer: Any
+    ) -> Callable[..., Any]:
         """A callable for what native code does not pack or unpack: nested structures, grouped feeds, fed fetches."""
         distinct = tuple(dict.fromkeys(feeds))
         computed = tuple(tensor for tensor in fetches.tensors if tensor not in distinct)
         layout = Layout(abi.PACK_LIST, tuple(range(len(computed))))
         step = None
         if computed or fetches.targets:
-            step = self._bind(computed, fetches.targets, distinct, layout, exact)
+            step = self._bind((computed, fetches.targets, distinct), layout, exact, tracer)
         counts = [len(feed_tensors(self._graph, key)) for key in keys]
 
         def run(*args: Any) -> Any:

@@ -19,6 +19,7 @@ from stepjit_compiler.ir import StepFailure, Type
 from stepjit_compiler.passes.prune import Pruned, Request, StepError, prune
 from stepjit_compiler.step_builder import NeedsShapeError, NeedsStaticError
 from stepjit_runtime import abi
+from stepjit_runtime.cancellation import not_counted
 from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
 from stepjit_runtime.executable import Context, Executable, Layout
@@ -76,6 +77,8 @@ class Variant:
 class SessionStep:
     """What one set of fetches, targets and feeds means in a session; compiled as signatures come up."""
 
+    traced = False
+
     def __init__(
         self, session: BaseSession, fetches: tuple[Any, ...], targets: tuple[Any, ...], feeds: tuple[Any, ...]
     ) -> None:
@@ -117,7 +120,7 @@ class SessionStep:
             if found is not None and not self._outdated(found):
                 return found
             try:
-                with _COMPILING:
+                with not_counted(), _COMPILING:
                     found = self.variants[signature] = self._compile(signature[: len(shapes)], shapes, dict(told))
                 self.session._count_variant(self)
                 return found
@@ -159,8 +162,9 @@ class SessionStep:
             pruned = prune(request)
         except StepError as error:
             raise op_error(error.op, self._filled(error.failure, shapes)) from None
+        self.session._placement.place(self.session._graph, pruned.ops)
         try:
-            compiled = compile_step(pruned.step)
+            compiled = compile_step(pruned.step, self.traced)
         except NeedsShapeError as error:
             error.op = pruned.ops[error.origin] if error.origin >= 0 else None
             raise
