@@ -7,7 +7,7 @@ when the step began or what the step wrote last, in the order of data, control e
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -51,6 +51,10 @@ class Request:
     """The shape that a variable of unknown static shape has now; None when it holds nothing."""
     shapes: Mapping[Any, tuple[Any, ...]] = field(default_factory=dict)
     """By op of which not even the ranks of the results follow from its inputs: shapes to go by (its host op checks)."""
+    done: Collection[Any] = ()
+    """Ops that ran in an earlier stage: what is needed of them is fed, or in `refs`."""
+    refs: Mapping[Any, Any] = field(default_factory=dict)
+    """By reference that an op in `done` returned: the op of the variable that it refers to."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Pruned:
 
     step: Step
     ops: tuple[Any, ...]
+    type_of: Callable[[Any], Type | None] = lambda tensor: None
+    """The type of a tensor of the graph over the step's symbols; None for what the step does not compute."""
 
 
 class StepError(Exception):
@@ -84,6 +90,8 @@ def prune(request: Request) -> Pruned:
     """The part of the graph that the request needs, as a Step; StepError when an op can't be built."""
     fed = {tensor: i for i, tensor in enumerate(request.feeds)}
     ops = _ordered(_needed(request, fed))
+    if request.refs:
+        ops.sort(key=lambda op: op.type not in VARIABLES)  # what refers to them does not tell that they come first
     translation = _Translation(request, fed, ops)
     for number, op in enumerate(ops):
         translation.builder.origin = number
@@ -94,7 +102,7 @@ def prune(request: Request) -> Pruned:
         except NeedsShapeError as error:
             error.op = op
             raise
-    return Pruned(translation.finish(), tuple(ops))
+    return Pruned(translation.finish(), tuple(ops), translation.type_of)
 
 
 def ops_of_step(fetches: Sequence[Any], targets: Sequence[Any], feeds: Sequence[Any]) -> list[Any]:
@@ -111,9 +119,9 @@ def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
     given = {tensor.op for tensor in fed if tensor.op.type in ("Placeholder", "PlaceholderV2")}
     while pending:
         op = pending.pop()
-        before = [tensor.op for tensor in op.inputs if tensor not in fed]
+        before = [request.refs.get(tensor, tensor.op) for tensor in op.inputs if tensor not in fed]
         for each in (*before, *(each for each in op.control_inputs if each not in given)):
-            if each not in found:
+            if each not in found and each not in request.done:
                 found[each] = None
                 pending.append(each)
     return found
@@ -172,7 +180,9 @@ class _Translation:
         if op.type in ("Placeholder", "PlaceholderV2"):
             raise OpFailure(missing_feed(op))
         if op.type in VARIABLES:
-            self._set(op, [_Handle(self._slot(number, op))])
+            handle = _Handle(self._slot(number, op))
+            self._set(op, [handle])
+            self.values.update({tensor: handle for tensor, variable in self.request.refs.items() if variable is op})
         elif op.type in ("NoOp", "ControlTrigger"):
             return
         elif op.type in ("IsVariableInitialized", "VarIsInitializedOp"):
@@ -254,6 +264,13 @@ class _Translation:
         handle = self.values[op.inputs[0]]
         assert isinstance(handle, _Handle)
         return handle.slot
+
+    def type_of(self, tensor: Any) -> Type | None:
+        """The type of a tensor's value; of a variable's handle, the variable's."""
+        value = self.values.get(tensor)
+        if isinstance(value, _Handle):
+            return self.builder.slots[value.slot].type
+        return None if value is None else self.builder.type(value)
 
     def _slot(self, number: int, op: Any) -> int:
         key = (op.attrs.get("container", b""), op.attrs.get("shared_name") or op.name.encode())
