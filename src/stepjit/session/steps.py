@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -88,6 +88,9 @@ class SessionStep:
         """Symbols that the step can only be compiled for as numbers."""
         self._told: dict[Any, Shapes] = {}
         """By op of which only the running step knows the results' ranks: their shapes as found last."""
+        self.done: Collection[Any] = ()
+        self.refs: Mapping[Any, Any] = {}
+        """Of a stage: what ran before it, and what references from there refer to (see `Request`)."""
 
     def convert(self, values: Sequence[Any]) -> list[np.ndarray]:
         return list(map(convert_feed, self.feeds, values))
@@ -157,7 +160,7 @@ class SessionStep:
             )
             for j, (tensor, shape) in enumerate(zip(self.feeds, signature, strict=True))
         )
-        request = Request(self.fetches, self.targets, self.feeds, types, self._variable_shape, told)
+        request = Request(self.fetches, self.targets, self.feeds, types, self._variable_shape, told, self.done, self.refs)
         try:
             pruned = prune(request)
         except StepError as error:
