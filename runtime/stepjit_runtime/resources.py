@@ -162,6 +162,10 @@ class Resources:
     def variables(self) -> Iterator[Variable]:
         yield from tuple(self._variables.values())
 
+    def variables_by_key(self) -> Iterator[tuple[tuple[str, str], Variable]]:
+        """((container, name), variable) of all."""
+        yield from tuple(self._variables.items())
+
     def stream(self, key: Any, make: Callable[[], Any]) -> Any:
         """The random stream of one op, made at the first call and kept as long as the session."""
         found = self._streams.get(key)

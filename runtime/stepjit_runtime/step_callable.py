@@ -89,6 +89,9 @@ class StepCallable(_Native):  # type: ignore[misc]
 
     __slots__ = ("__dict__", "__weakref__", "_contexts", "explainer", "slow")
 
+    recipe: Any = None
+    """How it was made: `describe()` says it in a line, `reduce()` is what is pickled."""
+
     def __init__(self, slow: _Slow, explainer: Callable[[], Any] | None = None) -> None:
         self.slow, self.explainer = slow, explainer
         self._contexts: list[Context] = []
@@ -107,6 +110,17 @@ class StepCallable(_Native):  # type: ignore[misc]
         if self.explainer is None:
             raise TypeError("nothing is known of this step beside its code")
         return self.explainer()
+
+    def __repr__(self) -> str:
+        return object.__repr__(self) if self.recipe is None else self.recipe.describe()
+
+    def __copy__(self) -> StepCallable:
+        return self
+
+    def __reduce__(self) -> Any:
+        if self.recipe is None:
+            raise TypeError("this step can't be pickled: it is not known how it was made")
+        return self.recipe.reduce()
 
     def attach(self, context: Context) -> None:
         """Try `context` for calls that none before it takes."""

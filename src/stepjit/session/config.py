@@ -44,6 +44,8 @@ def read_config(config: Any, pruned_placement: bool = False) -> SessionConfig:
     """
     if config is None:
         return SessionConfig(pruned_placement=pruned_placement)
+    if isinstance(config, SessionConfig):
+        return config  # of a session that was pickled
     if not is_message(config, "ConfigProto"):
         raise TypeError(f"Argument `config` must be a tf.ConfigProto, but got {type(config).__name__!r}")
     cpus = config.device_count.get("CPU", 1)

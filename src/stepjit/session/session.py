@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from stepjit.explain import Explanation
 from stepjit.framework.graph import Graph
 from stepjit.framework.stack import Entered, default_graphs, get_default_graph
+from stepjit.session.callables import Home, Recipe, StructuredCallable
 from stepjit.session.config import as_target, check_target, read_config
 from stepjit.session.defaults import default_sessions
 from stepjit.session.devices import Device, Placement
@@ -60,8 +60,10 @@ class BaseSession:
         self._resources = Resources()
         self._closed = False
         self._steps: dict[Any, SessionStep] = {}
+        self._traced_steps: dict[Any, Any] = {}
         self._runs: dict[Any, Callable[..., Any]] = {}
         self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
+        self._pickled: Home | None = None
         self._variants = self._compiled = 0
         self._seconds = 0.0
 
@@ -149,6 +151,7 @@ class BaseSession:
             raise TypeError(f"Argument `feed_list` must be a list or tuple, not {type(feed_list).__name__}.")
         keys, exact = list(feed_list or ()), feed_list is None
         made: Any = self._callable(fetches, keys, exact)
+        made.recipe = Recipe(self, fetches, feed_list, accept_options)
         made.traced = partial(self._callable, fetches, keys, exact)
         return made
 
@@ -162,50 +165,35 @@ class BaseSession:
         layout = fetches.layout()
         if plain and not fed and layout is not None and len(distinct) == len(feeds):
             return self._bind((fetches.tensors, fetches.targets, distinct), layout, exact, tracer).callable
-        return self._wrapped(fetches, keys, feeds, exact, tracer)
+        return self._structured(fetches, keys, feeds, exact, tracer)
 
     def _bind(self, key: tuple[Any, Any, Any], layout: Layout, exact: bool, tracer: Any = None) -> Any:
         """A callable of the step of (fetches, targets, feeds)."""
         if tracer is not None:
             return tracer.bind(self, key, layout, exact)
-        step = self._steps.get(key)
-        if step is None:
-            step = self._steps[key] = SessionStep(self, *key)
+        # Of threads that ask at once, all get the same step.
+        step = self._steps.get(key) or self._steps.setdefault(key, SessionStep(self, *key))
         binding = Binding(step, layout, exact)
         self._bindings.add(binding)
         binding.prepare()
         return binding
 
-    def _wrapped(
+    def _structured(
         self, fetches: Fetches, keys: Sequence[Any], feeds: Sequence[Any], exact: bool, tracer: Any
-    ) -> Callable[..., Any]:
-        """A callable for what native code does not pack or unpack: nested structures, grouped feeds, fed fetches."""
+    ) -> StructuredCallable:
         distinct = tuple(dict.fromkeys(feeds))
         computed = tuple(tensor for tensor in fetches.tensors if tensor not in distinct)
-        layout = Layout(abi.PACK_LIST, tuple(range(len(computed))))
-        step = None
+        binding = None
         if computed or fetches.targets:
-            step = self._bind((computed, fetches.targets, distinct), layout, exact, tracer)
-        counts = [len(feed_tensors(self._graph, key)) for key in keys]
+            layout = Layout(abi.PACK_LIST, tuple(range(len(computed))))
+            binding = self._bind((computed, fetches.targets, distinct), layout, exact, tracer)
+        return StructuredCallable(self, fetches, keys, feeds, binding, exact)
 
-        def run(*args: Any) -> Any:
-            self._check_open()
-            if exact and len(args) != len(keys):
-                raise TypeError(f"this step takes {len(keys)} positional arguments, but {len(args)} were given")
-            flat = [
-                value
-                for key, count, arg in zip(keys, counts, args, strict=False)
-                for value in feed_values(key, count, arg)
-            ]
-            arrays = {tensor: convert_feed(tensor, value) for tensor, value in zip(feeds, flat, strict=False)}
-            values = dict(arrays)
-            if step is not None:
-                given = [arrays[tensor] for tensor in distinct if tensor in arrays]
-                values.update(zip(computed, step.callable(*given), strict=True))
-            return fetches.rebuild([values[tensor] for tensor in fetches.tensors])
-
-        run.explain = (lambda: Explanation(self._graph.version, ())) if step is None else step.explain  # type: ignore[attr-defined]
-        return run
+    def _home(self) -> Home:
+        """What stands for the session in pickled callables."""
+        if self._pickled is None:
+            self._pickled = Home(self)
+        return self._pickled
 
     def _count_compile(self, compiled: Any) -> None:
         self._variants += 1
@@ -241,6 +229,7 @@ class BaseSession:
         self._closed = True
         self._runs.clear()
         self._steps.clear()
+        self._traced_steps.clear()
         self._resources.close()
 
     def __del__(self) -> None:
