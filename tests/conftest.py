@@ -14,6 +14,7 @@ sys.path[:0] = [source for source in _SOURCES if source not in sys.path]
 
 # For the compiler, which reads it when it is imported, and for the processes that tests start.
 os.environ["STEPJIT_VERIFY"] = "1"
+os.environ["STEPJIT_CACHE"] = "off"
 os.environ["PYTHONPATH"] = os.pathsep.join([*_SOURCES, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 from golden import Golden  # noqa: E402

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stepjit_compiler.ir import Step
+from stepjit_compiler import store
+from stepjit_compiler.cache_key import content_key, key_entries
+from stepjit_compiler.ir import Step, StepFailure
 from stepjit_compiler.lower.entry import emit_entry
 from stepjit_compiler.lower.kernels import lower
 from stepjit_compiler.lower.manifest import manifest_of
-from stepjit_compiler.native import assembly, code_options, compile_module
+from stepjit_compiler.native import assembly, compile_module
 from stepjit_compiler.options import current
 from stepjit_compiler.passes.analyse import analyse
 from stepjit_compiler.passes.early_checks import early_checks
@@ -22,15 +23,17 @@ from stepjit_compiler.passes.part_swaps import part_swaps
 from stepjit_compiler.passes.plan_memory import plan_memory
 from stepjit_compiler.passes.simplify import simplify
 from stepjit_compiler.plan_text import kernels_text, plan_text
+from stepjit_compiler.step_builder import NeedsShapeError
 from stepjit_compiler.step_text import to_text
+from stepjit_compiler.store import About
 from stepjit_compiler.verify import verify
 from stepjit_compiler.verify_plan import verify_plan
 from stepjit_runtime import memory_cache
+from stepjit_runtime.disk_cache import DiskCache
 from stepjit_runtime.executable import Program
 from stepjit_runtime.link import Linked
 
-CODE_VERSION = "2"
-"""Raised by whoever changes the code that equal steps are compiled to."""
+NOTHING_KNOWN = About()
 
 
 @dataclass
@@ -38,13 +41,20 @@ class _Stage:
     """What the pipeline has made so far."""
 
     step: Step
+    traced: bool = False
     facts: Any = None
     kernels: Any = None
     plan: Any = None
     codes: Any = None
     text: str = ""
     program: Program | None = None
-    traced: bool = False
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def _simplify(at: _Stage) -> None:
+    at.step = part_swaps(simplify(at.step))
+    if current().verify:
+        verify(at.step)
 
 
 def _analyse(at: _Stage) -> None:
@@ -71,13 +81,18 @@ def _native(at: _Stage) -> None:
 
 
 PIPELINE: tuple[tuple[str, Callable[[_Stage], None], Callable[[_Stage], str]], ...] = (
+    ("prune", lambda at: None, lambda at: to_text(at.step)),
+    ("simplify", _simplify, lambda at: to_text(at.step)),
     ("analyse", _analyse, lambda at: ""),
     ("fuse", _fuse, lambda at: kernels_text(at.step, at.kernels)),
     ("plan_memory", _plan_memory, lambda at: plan_text(at.plan)),
     ("lower", _lower, lambda at: at.text),
     ("native", _native, lambda at: assembly(at.text)),
 )
-"""(name, pass, its result as text), in order; `prune` and `simplify` come before: the key is of what they make."""
+"""(name, pass, its result as text), in order. `prune` comes first: the session runs it, as the key is of its result."""
+
+STORED = ("prune", "simplify", "fuse", "plan_memory", "lower")
+"""The passes whose results are kept beside the code, for people to look at."""
 
 
 @dataclass(frozen=True)
@@ -87,68 +102,95 @@ class Compiled:
     program: Program
     linked: Linked
     key: str
-    fresh: bool
-    """Whether it was compiled for this request."""
+    source: str
+    """Where it came from: `memory`, `disk`, or `compiler`."""
     seconds: float
-    """What the request took, simplifying and looking up included."""
+    """What the request took, looking up included."""
     origins: tuple[int, ...]
     """By origin in the manifest: the number of the graph op in the pruned step."""
 
+    @property
+    def fresh(self) -> bool:
+        """Whether it was compiled for this request."""
+        return self.source == "compiler"
 
-def compile_step(pruned: Step, traced: bool = False) -> Compiled:
-    """The program of a pruned step: from this process's cache when an equal step was compiled before.
 
-    A traced one writes down when its kernels run (`stepjit_runtime/trace.py`).
+def compile_step(pruned: Step, traced: bool = False, about: About = NOTHING_KNOWN) -> Compiled:
+    """The program of a pruned step: from memory or disk when an equal step was compiled before.
+
+    A traced one writes down when its kernels run (`stepjit_runtime/trace.py`). Raises StepFailure when the step can't
+    run at all.
     """
     started = time.perf_counter()
-    step, origins = _numbered(_simplified(pruned))
-    key = content_key(step, traced)
-    made: list[Program] = []
-
-    def make() -> Program:
-        made.append(build(step, traced))
-        return made[0]
-
-    program, linked = memory_cache.CACHE.get(key, make)
+    step, origins = _numbered(pruned)
+    if current().verify:
+        verify(step)
+    cache = store.cache()
+    entries = key_entries(step, traced)
+    request = _Request(step, traced, about, cache, content_key(entries), entries)
+    try:
+        program, linked = memory_cache.CACHE.get(request.key, request.make)
+    except (StepFailure, NeedsShapeError) as error:
+        error.origin = origins[error.origin] if error.origin >= 0 else -1
+        raise
     seconds = time.perf_counter() - started
-    if made and "compile" in current().log:
-        counts = f"{len(pruned.nodes)} ops, {len(step.nodes)} nodes, {len(program.manifest.hosts)} on the host"
-        print(f"stepjit compile {key[:12]} {seconds * 1e3:.1f} ms: {counts}", file=sys.stderr)
-    return Compiled(program, linked, key, bool(made), seconds, origins)
+    if request.source != "memory":
+        _log(request, program, seconds)
+    return Compiled(program, linked, request.key, request.source, seconds, origins)
 
 
-def build(step: Step, traced: bool = False) -> Program:
-    """Compile a simplified step."""
-    at = _Stage(step, traced=traced)
+@dataclass
+class _Request:
+    """A program that is not in memory."""
+
+    step: Step
+    traced: bool
+    about: About
+    cache: DiskCache | None
+    key: str
+    entries: dict[str, str]
+    source: str = "memory"
+
+    def make(self) -> Program:
+        cache = self.cache
+        if cache is not None:
+            store.prepare_helpers(cache)
+            found = cache.get(self.key, self.entries)
+            if found is not None:
+                self.source = "disk"
+                return found
+        self.source = "compiler"
+        started = time.perf_counter()
+        at = run_passes(self.step, self.traced, texts=cache is not None)
+        assert at.program is not None
+        if cache is not None:
+            seconds = time.perf_counter() - started
+            head = store.header(self.entries, self.step, self.about, at.program, seconds)
+            cache.put(self.key, at.program, head, store.sections(at.texts))
+        return at.program
+
+
+def run_passes(step: Step, traced: bool = False, texts: bool = False) -> _Stage:
+    """All passes in order, and, if asked for, what the stored ones made as `texts`."""
+    at = _Stage(step, traced)
     for name, run, text in PIPELINE:
         run(at)
+        if texts and name in STORED:
+            at.texts[name] = text(at)
         if current().dumps(name):
-            _dump(name, text(at))
-    assert at.program is not None
-    return at.program
+            _dump(name, at.texts.get(name) or text(at))
+    return at
 
 
-def content_key(step: Step, traced: bool = False) -> str:
-    """A digest of what decides the code: the step's text, the code generator's version, triple, CPU and features."""
-    entries = (to_text(step, names=False), CODE_VERSION, *code_options(), *(["traced"] if traced else []))
-    digest = hashlib.blake2b(digest_size=20)
-    for entry in entries:
-        digest.update(len(entry).to_bytes(8, "little") + entry.encode())
-    return digest.hexdigest()
-
-
-def _simplified(pruned: Step) -> Step:
-    options = current()
-    if options.dumps("prune"):
-        _dump("prune", to_text(pruned))
-    if options.verify:
-        verify(pruned)
-    step = part_swaps(simplify(pruned))
-    if options.dumps("simplify"):
-        _dump("simplify", to_text(step))
-    if options.verify:
-        verify(step)
-    return step
+def _log(request: _Request, program: Program, seconds: float) -> None:
+    """A line for a compile, or a program read from disk: `stepjit compile 1a2b3c4d5e6f 41.3 ms: ...`."""
+    what, about = ("compile" if request.source == "compiler" else "cache"), request.about
+    if what not in current().log:
+        return
+    counts = f"{len(request.step.nodes)} ops, {program.manifest.counts['nodes']} nodes"
+    words = [counts, f"{len(program.manifest.hosts)} on the host", about.why, about.line and f"at {about.line}"]
+    text = ", ".join(filter(None, words))
+    print(f"stepjit {what} {request.key[:12]} {seconds * 1e3:.1f} ms: {text}", file=sys.stderr)
 
 
 def _numbered(step: Step) -> tuple[Step, tuple[int, ...]]:

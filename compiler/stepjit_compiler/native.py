@@ -10,8 +10,6 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-from stepjit_runtime import abi
-
 _LOCK = threading.Lock()
 
 
@@ -118,11 +116,11 @@ def compiles() -> tuple[int, float]:
     return _compiles, _seconds
 
 
-def code_options() -> tuple[str, ...]:
-    """What object code depends on beside its IR: triple, CPU, its features (sorted), versions of LLVM and the ABI."""
+def target_facts() -> tuple[str, str, str]:
+    """What object code depends on beside its IR: triple, the CPU's features as LLVM lists them, LLVM's version."""
     with _LOCK:
         target = _target()
-    return target.triple, target.cpu, ",".join(sorted(target.features.split(","))), target.version, abi.VERSION
+    return target.triple, target.features, target.version
 
 
 def _dump(text: str) -> str:

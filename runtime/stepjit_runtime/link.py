@@ -194,6 +194,11 @@ def provide_support(object_code: bytes) -> None:
         _support_object = _support_object or object_code
 
 
+def has_support() -> bool:
+    """Whether the helpers' code is here already."""
+    return bool(_support_object) or _support_code.cache_info().currsize > 0
+
+
 _support_object = b""
 
 

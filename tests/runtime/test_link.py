@@ -119,13 +119,6 @@ def test_compiles_are_counted() -> None:
     assert native.compiles()[1] > seconds
 
 
-def test_code_options_are_plain_text() -> None:
-    options = native.code_options()
-    assert all(isinstance(each, str) and each for each in options)
-    features = options[2].split(",")
-    assert features == sorted(features)
-
-
 def test_linking_leaves_little_behind(small: Program) -> None:
     def links(count: int) -> None:
         for _ in range(count):
