@@ -54,8 +54,8 @@ class Setup:
 
 
 def variables(scratch: str) -> dict[str, str]:
-    """The environment of a worker; its caches on disk start empty in `scratch`."""
+    """The environment of a worker: cold compiles are cold, and caches on disk start empty in `scratch`."""
     folders = [ROOT, *(ROOT / name for name in ("src", "compiler", "runtime") if (ROOT / name).is_dir())]
     path = os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
-    caches = {"STEPJIT_CACHE_DIR": f"{scratch}/stepjit", "XDG_CACHE_HOME": f"{scratch}/cache"}
+    caches = {"STEPJIT_CACHE": "off", "XDG_CACHE_HOME": f"{scratch}/cache"}
     return {**os.environ, **_ONE_THREAD, **_QUIET, **_XLA, **caches, "PYTHONPATH": path}

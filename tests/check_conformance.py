@@ -72,7 +72,7 @@ def _pytest(path: Path, module: str, log: Path, seconds: float) -> tuple[bool, s
     search = [str(TESTS), *ROOTS, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ, "TFMODULE": module, "CONFORMANCE_LOG": str(log), "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": os.pathsep.join(search),
+        "PYTHONPATH": os.pathsep.join(search), "STEPJIT_CACHE": "off",
     }  # fmt: skip
     try:
         done = subprocess.run(

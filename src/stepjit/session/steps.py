@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from stepjit.explain import Explanation, ProgramReport
+from stepjit.session.about import about_step
 from stepjit.session.attempts import Record, ShapeFound, Shapes, first_guess, recording
 from stepjit.session.failures import extents_of, filled_in, op_error
 from stepjit.session.feeds import convert_feed
@@ -160,14 +161,16 @@ class SessionStep:
             )
             for j, (tensor, shape) in enumerate(zip(self.feeds, signature, strict=True))
         )
-        request = Request(self.fetches, self.targets, self.feeds, types, self._variable_shape, told, self.done, self.refs)
+        request = Request(
+            self.fetches, self.targets, self.feeds, types, self._variable_shape, told, self.done, self.refs
+        )
         try:
             pruned = prune(request)
         except StepError as error:
             raise op_error(error.op, self._filled(error.failure, shapes)) from None
         self.session._placement.place(self.session._graph, pruned.ops)
         try:
-            compiled = compile_step(pruned.step, self.traced)
+            compiled = compile_step(pruned.step, self.traced, about_step(self, pruned.ops, signature))
         except NeedsShapeError as error:
             error.op = pruned.ops[error.origin] if error.origin >= 0 else None
             raise
