@@ -31,6 +31,8 @@ from stepjit_compiler.ops import slice_update as slice_update
 from stepjit_compiler.ops import slices as slices
 from stepjit_compiler.ops import softmax as softmax
 from stepjit_compiler.ops import special as special
+from stepjit_compiler.ops import sparse as sparse
+from stepjit_compiler.ops import sparse_math as sparse_math
 from stepjit_compiler.ops import split as split
 from stepjit_compiler.ops import state as state
 from stepjit_compiler.ops import state_rows as state_rows

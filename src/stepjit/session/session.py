@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepjit.framework.graph import Graph
 from stepjit.framework.stack import Entered, default_graphs, get_default_graph
@@ -24,6 +24,9 @@ from stepjit_runtime.executable import Layout
 from stepjit_runtime.resources import Resources
 
 _LOG = logging.getLogger("tensorflow")
+if TYPE_CHECKING:
+    from stepjit.session.partial import PartialRuns
+
 
 MANY_VARIANTS = 8
 """Variants of one step from which on a warning says what varies."""
@@ -47,6 +50,8 @@ class BaseSession:
     """What Session and InteractiveSession share."""
 
     _pruned_placement = False
+    _partial: PartialRuns | None = None
+
     """Whether ops that no step needs may ask for devices that don't exist, whatever the config says."""
 
     def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
@@ -142,6 +147,36 @@ class BaseSession:
     def make_callable(self, fetches: Any, feed_list: Any = None, accept_options: bool = False) -> Any:
         """A function of the feeds in `feed_list` that returns what `run` would: the fast path for loops.
 
+    def partial_run_setup(self, fetches: Any, feeds: Any = None) -> str:
+        """A handle for a step whose feeds and fetches, all named here, come and go in several `partial_run`s.
+
+        Operations among `fetches` run as soon as they can. Raises RuntimeError when the session is closed or the graph
+        empty, TypeError or ValueError for what can't be fetched or fed, InvalidArgumentError for what is given twice.
+        """
+        self._check_open()
+        self._check_not_empty()
+        return self._partial_runs().setup(fetches, feeds)
+
+    def partial_run(self, handle: Any, fetches: Any, feed_dict: Any = None) -> Any:
+        """Give some feeds of a handle and take some fetches; each may be given or taken once. Handle None: a plain run.
+
+        Every op runs once per handle, when the feeds that it needs are there. Raises as `run` does, and
+        InvalidArgumentError for what was not set up, is given or taken again, or can't be computed yet. A call that
+        fails while it runs ends its handle; one that is refused changes nothing.
+        """
+        if handle is None:
+            return self.run(fetches, feed_dict)
+        self._check_open()
+        self._check_not_empty()
+        return self._partial_runs().run(handle, fetches, feed_dict)
+
+    def _partial_runs(self) -> PartialRuns:
+        if self._partial is None:
+            from stepjit.session.partial import PartialRuns
+
+            return vars(self).setdefault("_partial", PartialRuns(self))  # of several threads one makes it
+        return self._partial
+
         Steps of fully known shapes are compiled now, others at the first call. Raises TypeError or ValueError for
         what can't be fetched or fed.
         """
@@ -232,6 +267,7 @@ class BaseSession:
         self._traced_steps.clear()
         self._resources.close()
 
+        vars(self).pop("_partial", None)
     def __del__(self) -> None:
         # The interpreter may be shutting down, and __init__ may have failed.
         if getattr(self, "_resources", None) is not None and not self._closed:

@@ -62,6 +62,18 @@ from stepjit.ops.segments import (
     unsorted_segment_sqrt_n, unsorted_segment_sum,
 )  # fmt: skip
 from stepjit.ops.special import (
+from stepjit.framework.sparse_tensor import (
+    SparseTensor, SparseTensorValue, convert_to_tensor_or_sparse_tensor, sparse_placeholder,
+)  # fmt: skip
+from stepjit.ops.sparse import (
+    sparse_concat, sparse_fill_empty_rows, sparse_mask, sparse_merge, sparse_reorder, sparse_reset_shape,
+    sparse_reshape, sparse_retain, sparse_slice, sparse_split, sparse_tensor_to_dense, sparse_to_dense,
+    sparse_to_indicator, sparse_transpose,
+)  # fmt: skip
+from stepjit.ops.sparse_math import (
+    sparse_add, sparse_matmul, sparse_maximum, sparse_minimum, sparse_reduce_max, sparse_reduce_max_sparse,
+    sparse_reduce_sum, sparse_reduce_sum_sparse, sparse_softmax, sparse_tensor_dense_matmul,
+)  # fmt: skip
     betainc, bincount, confusion_matrix, cross, ensure_shape, histogram_fixed_width, histogram_fixed_width_bins,
     igamma, igammac, polygamma, realdiv, zeta,
 )  # fmt: skip

@@ -1,0 +1,230 @@
+"""`partial_run_setup` and `partial_run`: one step whose feeds come and whose fetches go in several calls.
+
+What a call has to run is a `Stage` of the `Plan` for what was set up; the values that later calls need stay with the
+handle. A handle ends when all its feeds are given and its fetches taken, when a call of it fails in mid-run, and with
+its session.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stepjit.session.feeds import check_feedable, convert_feed, feed_tensors, feed_values
+from stepjit.session.fetches import Fetches
+from stepjit.session.stages import Plan
+from stepjit_runtime.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from stepjit.session.session import BaseSession
+
+_numbers = itertools.count()
+
+
+def _invalid(message: str) -> InvalidArgumentError:
+    return InvalidArgumentError(None, None, message)
+
+
+class _Call:
+    """What a call of `partial_run` asks for: the tensors behind its keys, and its fetches."""
+
+    def __init__(self, session: BaseSession, structure: Any, keys: Sequence[Any]) -> None:
+        self.feeds = [feed_tensors(session.graph, key) for key in keys]
+        for tensor in itertools.chain(*self.feeds):
+            check_feedable(session.graph, tensor)
+        self.fetches = Fetches(session.graph, structure)
+        if self.fetches.targets:
+            raise RuntimeError(
+                "partial_run() requires empty `target_list`: operations are named in partial_run_setup() and run as "
+                "soon as they can."
+            )
+        self.asked = self.fetches.tensors
+
+    def values(self, feed_dict: Mapping[Any, Any]) -> dict[Any, Any]:
+        """What is fed, by tensor, as it was given."""
+        return {
+            tensor: value
+            for tensors, (key, given) in zip(self.feeds, feed_dict.items(), strict=True)
+            for tensor, value in zip(tensors, feed_values(key, len(tensors), given), strict=True)
+        }
+
+
+class _Run:
+    """The state behind one handle."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.lock = plan, threading.Lock()
+        self.given = self.at = 0
+        """Bits of the feeds given so far; bits up to which the plan has run."""
+        self.values: dict[Any, Any] = {}
+        """Values that are still needed."""
+        self.waiting = set(plan.fetches)
+        """Fetches not taken yet."""
+        self.ended = False
+        self.failure: BaseException | None = None
+        """What went wrong before the first call."""
+
+    @property
+    def finished(self) -> bool:
+        return not self.waiting and self.given == self.plan.all_feeds
+
+    def check(self, feeds: Mapping[Any, Any], asked: Sequence[Any]) -> int:
+        """The bits of the feeds, when the call is right."""
+        plan, given = self.plan, 0
+        for tensor in feeds:
+            bit = plan.bits.get(tensor)
+            if bit is None:
+                raise _invalid(f"The feed {tensor.name} was not specified in partial_run_setup.")
+            if bit & self.given:
+                raise _invalid(f"The feed {tensor.name} has already been fed.")
+            given |= bit
+        for tensor in asked:
+            if tensor not in self.waiting:
+                if tensor in plan.fetches:
+                    raise _invalid(f"The fetch {tensor.name} has already been fetched.")
+                raise _invalid(f"The fetch {tensor.name} was not specified in partial_run_setup.")
+        for tensor in asked:
+            missing = plan.mask(tensor) & plan.all_feeds & ~(self.given | given)
+            if missing:
+                names = ", ".join(feed.name for feed, bit in plan.bits.items() if bit & missing)
+                raise _invalid(
+                    f"Fetch {tensor.name} can't be computed from the feeds that have been fed so far; missing: {names}."
+                )
+        return given
+
+    def advance(self, arrays: Mapping[Any, Any], given: int, asked: Sequence[Any]) -> None:
+        """Run what has become possible; `arrays` are the caller's own values."""
+        self.given |= given
+        self.values.update(arrays)
+        after = self.plan.goal(self.given, asked)
+        if after == self.at:
+            return
+        stage = self.plan.stage(self.at, after)
+        if stage.call is not None:
+            found = stage.call(*[self.values[tensor] for tensor in stage.feeds])
+            self.values.update(zip(stage.outputs, found, strict=True))
+        self.at = after
+        for tensor in stage.dead:
+            if tensor not in self.waiting:
+                self.values.pop(tensor, None)
+        for tensor in arrays:
+            if tensor in self.values:
+                self.values[tensor] = _own(arrays[tensor])
+
+    def take(self, asked: Sequence[Any]) -> list[Any]:
+        """The values of fetches, which become the caller's."""
+        live = self.plan.live(self.at)
+        found = []
+        for tensor in asked:
+            value = self.values[tensor]
+            if tensor not in live:
+                del self.values[tensor]
+            elif isinstance(value, np.ndarray):
+                value = value.copy()
+            found.append(value)
+        self.waiting.difference_update(asked)
+        return found
+
+
+def _own(array: Any) -> Any:
+    """A value that no one else can change."""
+    return array.copy() if isinstance(array, np.ndarray) and array.flags.writeable else array
+
+
+class PartialRuns:
+    """The partial runs of a session."""
+
+    def __init__(self, session: BaseSession) -> None:
+        self._session = session
+        self._plans: dict[Any, Plan] = {}
+        self._runs: dict[str, _Run] = {}
+        self._calls: dict[Any, _Call] = {}
+
+    def setup(self, structure: Any, feeds: Any) -> str:
+        """A new handle; InvalidArgumentError for a feed given twice or also fetched, and for nothing to do."""
+        graph = self._session.graph
+        keys = feeds if isinstance(feeds, (list, tuple)) else [] if feeds is None else [feeds]
+        tensors = [tensor for key in keys for tensor in feed_tensors(graph, key)]
+        fetches = Fetches(graph, structure)
+        if not fetches.tensors and not fetches.targets:
+            raise _invalid("Must specify at least one target to fetch or execute.")
+        fed: set[Any] = set()
+        for tensor in tensors:
+            if tensor in fed:
+                raise _invalid(f"{tensor.name} fed more than once")
+            fed.add(tensor)
+        for tensor in fetches.tensors:
+            if tensor in fed:
+                raise _invalid(f"{tensor.name} is both fed and fetched.")
+        run = _Run(self._plan(fetches.tensors, fetches.targets, tuple(tensors)))
+        if any(not run.plan.masks[op] & run.plan.all_feeds for op in fetches.targets):
+            try:
+                run.advance({}, 0, ())
+            except Exception as error:
+                run.failure = error
+        handle = f"partial_run/{next(_numbers)}"
+        self._runs[handle] = run
+        return handle
+
+    def run(self, handle: Any, structure: Any, feed_dict: Any) -> Any:
+        """The fetches of one call; errors as `BaseSession.partial_run` tells."""
+        if feed_dict is not None and not isinstance(feed_dict, Mapping):
+            raise TypeError(f"feed_dict must be a mapping, not {type(feed_dict).__name__}")
+        feed_dict = feed_dict or {}
+        call = self._call(structure, feed_dict)
+        given = call.values(feed_dict)
+        arrays = {tensor: convert_feed(tensor, value) for tensor, value in given.items()}
+        if not arrays and not call.asked:
+            return call.fetches.rebuild(())
+        run = self._runs.get(handle) if isinstance(handle, str) else None
+        if run is None:
+            raise _invalid("Must run 'setup' before performing partial runs!")
+        with run.lock:
+            found = self._advance(handle, run, arrays, call.asked)
+        return call.fetches.rebuild(found)
+
+    def _advance(self, handle: str, run: _Run, arrays: Mapping[Any, Any], asked: Sequence[Any]) -> list[Any]:
+        if run.ended:  # by another thread, while this one waited for it
+            raise _invalid("Must run 'setup' before performing partial runs!")
+        given = run.check(arrays, asked)
+        try:
+            if run.failure is not None:
+                raise run.failure
+            run.advance(arrays, given, asked)
+        except BaseException:
+            self._end(handle, run)
+            raise
+        found = run.take(asked)
+        if run.finished:
+            self._end(handle, run)
+        return found
+
+    def _end(self, handle: str, run: _Run) -> None:
+        run.ended = True
+        run.values.clear()
+        self._runs.pop(handle, None)
+
+    def _plan(self, *key: Any) -> Plan:
+        found = self._plans.get(key)
+        if found is None:
+            found = self._plans.setdefault(key, Plan(self._session, *key))
+        return found
+
+    def _call(self, structure: Any, feed_dict: Mapping[Any, Any]) -> _Call:
+        kind = type(structure)
+        fetched = structure if kind is list or kind is tuple else (structure,)
+        key = (kind if fetched is structure else None, *fetched, None, *feed_dict)
+        try:
+            found = self._calls.get(key)
+        except TypeError:  # nested structures are mapped each time
+            return _Call(self._session, structure, list(feed_dict))
+        if found is None:
+            found = _Call(self._session, structure, list(feed_dict))
+            # Structures that hash by identity may change: only leaves may stand for a call.
+            if all(map(Fetches.is_leaf, fetched)):
+                self._calls[key] = found
+        return found
