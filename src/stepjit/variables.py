@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import convert_to_tensor, register_tensor_conversion_function
+from stepjit.framework.func_graph import outermost
 from stepjit.framework.graph import Graph, get_default_graph
 from stepjit.framework.graph_keys import GraphKeys
 from stepjit.framework.scopes import name_scope
@@ -76,11 +77,16 @@ class Variable:
         self._constraint, self._caching_device = constraint, caching_device
         self._synchronization, self._aggregation = synchronization, aggregation
         self._save_slice_info: Any = None
-        self._graph = get_default_graph()
+        if isinstance(initial_value, Tensor) and initial_value.graph.is_function:
+            raise ValueError(
+                f"Initializer for variable {name or 'Variable'} is from inside a control-flow construct, such as a "
+                "loop or conditional. When creating a variable inside a loop or conditional, use a lambda as the "
+                "initializer."
+            )
         keys = list(collections)
         if self._trainable and GraphKeys.TRAINABLE_VARIABLES not in keys:
             keys.append(GraphKeys.TRAINABLE_VARIABLES)
-        with self._graph.control_dependencies(None):
+        with outermost() as self._graph, self._graph.control_dependencies(None):
             self._build(initial_value, name, as_dtype(dtype) if dtype is not None else None, validate_shape, shape)
         self._graph.add_to_collections(keys, self)
 
@@ -178,7 +184,7 @@ class Variable:
 
     def initialized_value(self) -> Tensor:
         """The value once initialised, else the initial value: for initial values that depend on another variable's."""
-        with self._graph.control_dependencies(None):
+        with get_default_graph().control_dependencies(None):
             return state.initialized_value(self)
 
     def load(self, value: Any, session: Any = None) -> None:
@@ -418,7 +424,7 @@ class ResourceVariable(Variable):
 
     def _after(self, op: Operation) -> Tensor:
         """The value once `op` has run."""
-        with self._graph.control_dependencies([op]):
+        with op.graph.control_dependencies([op]):
             return self._read()
 
     def value(self) -> Tensor:

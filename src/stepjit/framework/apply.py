@@ -68,9 +68,9 @@ def apply_op(op_type: str, /, name: str | None = None, **arguments: Any) -> Any:
     """
     plan = _PLANS.get(op_type) or _plan(op_type)
     graph = get_default_graph()
-    if not graph.captures:
+    if not graph.is_function:
         other = _graph_of_inputs(plan, arguments)
-        if other is not None and other is not graph:
+        if other is not None and other is not graph and not other.is_function:
             with default_graphs.enter(other):
                 return _result(plan, _apply(plan, other, name, arguments))
     return _result(plan, _apply(plan, graph, name, arguments))

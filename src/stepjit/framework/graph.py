@@ -42,10 +42,15 @@ class _Local(threading.local):
 class Graph:
     """A TF1 graph: append-only, may be built from several threads, and grow while sessions use it."""
 
-    captures = False
-    """Whether tensors of other graphs may be inputs; `capture` then stands one of this graph in for them."""
+    is_function = False
+    """Whether this is a region of another graph, whose tensors may be inputs: `capture` stands one in for them."""
+    depth = 0
+    """How many graphs are around this one."""
+    outer_controls: dict[Operation, None]
 
     def __init__(self) -> None:
+        self.root = self
+        """The outermost graph."""
         self.ops: list[Operation] = []
         self.by_name: dict[str, Operation] = {}
         self.local = _Local()
@@ -93,7 +98,7 @@ class Graph:
         op._place = source.user_place(depth)
         for tensor in inputs:
             if tensor.op.graph is not self:
-                op.inputs = inputs = tuple([self._own(each, inputs) for each in inputs])
+                op.inputs = inputs = tuple([self._own(each, inputs, name) for each in inputs])
                 break
         if len(output_dtypes) == 1:
             op.outputs = [Tensor(op, 0, output_dtypes[0], plain(op_def.infer(GraphInference(op, inputs))[0]))]
@@ -131,13 +136,19 @@ class Graph:
 
     def capture(self, tensor: Tensor) -> Tensor:
         """A tensor of this graph that stands for one of another graph; ValueError in a graph that takes none."""
-        raise ValueError(f"{tensor!r} is not an element of this graph.")
-
-    def _own(self, tensor: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         if tensor.op.graph is self:
             return tensor
-        if self.captures:
+        if tensor.op.graph.is_function:
+            raise ValueError(unreachable(tensor.op, "another op"))
+        raise ValueError(f"{tensor!r} is not an element of this graph.")
+
+    def _own(self, tensor: Tensor, inputs: Sequence[Tensor], name: str) -> Tensor:
+        if tensor.op.graph is self:
+            return tensor
+        if self.is_function:
             return self.capture(tensor)
+        if tensor.op.graph.is_function:
+            raise ValueError(unreachable(tensor.op, name))
         other = next((each for each in inputs if each.op.graph is self), None)
         raise ValueError(f"{tensor} must be from the same graph as {other if other is not None else self}.")
 
@@ -279,6 +290,8 @@ class Graph:
         for item in control_inputs:
             found = self.as_graph_element(getattr(item, "_as_graph_element", lambda item=item: item)())
             op = found.op if isinstance(found, Tensor) else found
+            if op.graph is not self and op.graph.is_function and not self.is_function:
+                raise ValueError(unreachable(op, "a control dependency"))
             if op not in ops:
                 ops.append(op)
         return ControlScope(self, ops)
@@ -351,7 +364,7 @@ class Graph:
         if isinstance(obj, str):
             return self._by_text(obj, allow_tensor, allow_operation)
         if (isinstance(obj, Tensor) and allow_tensor) or (isinstance(obj, Operation) and allow_operation):
-            if obj.graph is not self:
+            if obj.graph.root is not self.root:
                 raise ValueError(f"{type(obj).__name__} {obj!r} is not an element of this graph.")
             return obj
         raise TypeError(f"Can not convert a {type(obj).__name__} into a {wanted}.")
@@ -405,7 +418,7 @@ class Graph:
         self._unfeedable.add(tensor)
 
     def is_feedable(self, tensor: Tensor) -> bool:
-        return tensor not in self._unfeedable
+        return tensor not in self._unfeedable and not tensor.op.graph.is_function
 
     def prevent_fetching(self, op: Operation) -> None:
         """Mark an op as one that may not be fetched, nor its outputs."""
@@ -413,7 +426,7 @@ class Graph:
 
     def is_fetchable(self, tensor_or_op: Any) -> bool:
         op = tensor_or_op.op if isinstance(tensor_or_op, Tensor) else tensor_or_op
-        return op not in self._unfetchable
+        return op not in self._unfetchable and not op.graph.is_function
 
     # --- Collections ---
 
@@ -468,6 +481,14 @@ def _extent(value: Any) -> int | None:
         return None if value is None else value.__index__()
     except (AttributeError, TypeError):
         return None
+
+
+def unreachable(op: Any, user: str) -> str:
+    """Why what is inside a branch or loop can't be used outside."""
+    return (
+        f"Cannot use '{op.name}' as input to '{user}' because '{op.name}' is in a {op.graph.kind}: only what the "
+        "function that made it returns is to be had outside."
+    )
 
 
 def op_def_of(op_type: str) -> OpDef:

@@ -6,6 +6,7 @@ from collections import namedtuple
 from typing import Any
 
 from stepjit.framework.apply import apply_op
+from stepjit.framework.composites import register_composite
 from stepjit.framework.convert import convert_to_tensor, register_tensor_conversion_function
 from stepjit.framework.graph import Graph, Operation, Tensor
 
@@ -95,3 +96,11 @@ def as_indexed_slices(value: Any) -> IndexedSlices | Tensor:
 
 
 register_tensor_conversion_function(IndexedSlices, _convert)
+
+
+def _parts(value: IndexedSlices) -> list[Tensor]:
+    parts = [value.values, value.indices]
+    return parts if value.dense_shape is None else [*parts, value.dense_shape]
+
+
+register_composite(IndexedSlices, _parts, lambda value, tensors: IndexedSlices(*tensors))

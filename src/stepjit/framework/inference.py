@@ -167,6 +167,10 @@ def _value(tensor: Tensor, known: dict[Tensor, Any]) -> np.ndarray | None:
     op = tensor.op
     if op.type == "Const":
         return op.attrs["value"] if op.attrs["value"].size <= LARGEST else None
+    if op.type == "_Arg":
+        # A captured tensor has the same value inside.
+        source = op.graph.sources.get(tensor)
+        return _or_unknown(None, tensor) if source is None else evaluate(source)
     if op.type in _FROM_SHAPE:
         return _from_shape(tensor)
     if op.inputs and _foldable(op):

@@ -54,9 +54,9 @@ class name_scope:  # noqa: N801 - the public name
         if name is None and values is not None:
             raise ValueError("At least one of name (None) and default_name (None) must be provided.")
         graph = get_default_graph()
-        if values and not graph.captures:
+        if values and not graph.is_function:
             found = graph_of(values)
-            if found is not None and found is not graph:
+            if found is not None and found is not graph and not found.is_function:
                 graph = found
                 self._entered = default_graphs.enter(graph)
                 self._entered.__enter__()

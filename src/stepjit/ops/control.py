@@ -10,7 +10,7 @@ from stepjit.framework.apply import apply_op
 from stepjit.framework.indexed_slices import IndexedSlices
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import control_dependencies, name_scope
-from stepjit.framework.stack import default_graphs
+from stepjit.framework.stack import default_graphs, get_default_graph
 from stepjit.framework.tensor import Operation, Tensor
 
 # --- no_op and groups ---
@@ -29,7 +29,9 @@ def group(*inputs: Any, name: str | None = None) -> Operation:
     ops = [_op_of(each) for each in _flatten(inputs)]
     if not ops:
         return apply_op("NoOp", name=name or "group_deps")
-    graph = ops[0].graph
+    graph = get_default_graph()
+    if not graph.is_function:
+        graph = ops[0].graph.root
     with default_graphs.enter(graph), graph.control_dependencies(ops):
         return apply_op("NoOp", name=name or "group_deps")
 

@@ -23,6 +23,7 @@ from stepjit.ops.comparison import (
     equal, greater, greater_equal, less, less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal,
     where, where_v2,
 )  # fmt: skip
+from stepjit.ops.cond import case, cond, switch_case
 from stepjit.ops.complex import angle, complex, conj, imag, real
 from stepjit.ops.creation import (
     diag, diag_part, eye, fill, lin_space, linspace, matrix_band_part, matrix_diag, matrix_diag_part,
@@ -61,7 +62,6 @@ from stepjit.ops.segments import (
     unsorted_segment_max, unsorted_segment_mean, unsorted_segment_min, unsorted_segment_prod,
     unsorted_segment_sqrt_n, unsorted_segment_sum,
 )  # fmt: skip
-from stepjit.ops.special import (
 from stepjit.framework.sparse_tensor import (
     SparseTensor, SparseTensorValue, convert_to_tensor_or_sparse_tensor, sparse_placeholder,
 )  # fmt: skip
@@ -74,6 +74,7 @@ from stepjit.ops.sparse_math import (
     sparse_add, sparse_matmul, sparse_maximum, sparse_minimum, sparse_reduce_max, sparse_reduce_max_sparse,
     sparse_reduce_sum, sparse_reduce_sum_sparse, sparse_softmax, sparse_tensor_dense_matmul,
 )  # fmt: skip
+from stepjit.ops.special import (
     betainc, bincount, confusion_matrix, cross, ensure_shape, histogram_fixed_width, histogram_fixed_width_bins,
     igamma, igammac, polygamma, realdiv, zeta,
 )  # fmt: skip
@@ -96,5 +97,6 @@ from stepjit.variable_kinds import (
     disable_resource_variables, enable_resource_variables, resource_variables_enabled, VariableAggregation,
     VariableSynchronization,
 )  # fmt: skip
+from stepjit.ops.while_loop import while_loop
 from stepjit.variables import Variable
 from stepjit.ops import operators as _operators

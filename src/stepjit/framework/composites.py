@@ -1,0 +1,31 @@
+"""Values that consist of several tensors, as branches and loops take them apart and put them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Split = Callable[[Any], list[Any]]
+Join = Callable[[Any, Sequence[Any]], Any]
+
+_KINDS: dict[type, tuple[Split, Join]] = {}
+
+
+def register_composite(kind: type, split: Split, join: Join) -> None:
+    """Let values of a type consist of `split(value)`; `join(value, tensors)` is one like `value` of other tensors."""
+    _KINDS[kind] = split, join
+
+
+def is_composite(value: Any) -> bool:
+    """Whether a value consists of several tensors."""
+    return type(value) in _KINDS
+
+
+def split(value: Any) -> list[Any]:
+    """The tensors that a composite value consists of."""
+    return _KINDS[type(value)][0](value)
+
+
+def join(value: Any, tensors: Sequence[Any]) -> Any:
+    """A composite like `value` that consists of other tensors."""
+    return _KINDS[type(value)][1](value, tensors)
