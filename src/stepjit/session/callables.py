@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepjit.explain import Explanation
 from stepjit.framework.graph import Graph
-from stepjit.framework.graph_io import PRODUCER, node_def
 from stepjit.framework.tensor import Operation, Tensor
-from stepjit.proto import MESSAGES
 from stepjit.session.feeds import convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
 from stepjit_runtime.dtypes import as_dtype
@@ -148,6 +146,7 @@ def _remake(session: BaseSession, signature: bytes, accept_options: bool) -> Any
 
 def _open_session(graph_def: bytes, values: Sequence[tuple[Any, ...]], config: SessionConfig) -> BaseSession:
     from stepjit.framework.importer import import_graph_def
+    from stepjit.proto import MESSAGES
     from stepjit.session.session import Session
 
     graph = Graph()
@@ -161,6 +160,9 @@ def _open_session(graph_def: bytes, values: Sequence[tuple[Any, ...]], config: S
 
 def _portable(graph: Graph) -> bytes:
     """The GraphDef of the ops that can leave the process, and need only such."""
+    from stepjit.framework.graph_io import PRODUCER, node_def
+    from stepjit.proto import MESSAGES
+
     proto = MESSAGES["GraphDef"]()
     proto.versions.producer = PRODUCER
     gone: set[Operation] = set()
@@ -182,6 +184,8 @@ def _reason_to_stay(op: Operation) -> str | None:
 def _cannot_be_written(op: Operation) -> str | None:
     if op.type in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
         return "calls a Python function of this process"
+    from stepjit.framework.graph_io import node_def
+
     try:
         node_def(op)
     except (TypeError, ValueError) as error:

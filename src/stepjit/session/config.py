@@ -42,6 +42,8 @@ def read_config(config: Any, pruned_placement: bool = False) -> SessionConfig:
     Sets the threads that BLAS uses in this process if the message has `intra_op_parallelism_threads`. Raises TypeError
     for other objects and NotFoundError where `device_count` leaves no CPU.
     """
+    if isinstance(config, SessionConfig):
+        return config
     if config is None:
         return SessionConfig(pruned_placement=pruned_placement)
     if isinstance(config, SessionConfig):

@@ -18,15 +18,16 @@ from stepjit.session.defaults import default_sessions
 from stepjit.session.devices import Device, Placement
 from stepjit.session.feeds import all_tensors, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
+from stepjit.session.options import CallableWithOptions, run_with_options, watched
 from stepjit.session.steps import Binding, SessionStep
 from stepjit_runtime import abi
 from stepjit_runtime.executable import Layout
 from stepjit_runtime.resources import Resources
 
-_LOG = logging.getLogger("tensorflow")
 if TYPE_CHECKING:
     from stepjit.session.partial import PartialRuns
 
+_LOG = logging.getLogger("tensorflow")
 
 MANY_VARIANTS = 8
 """Variants of one step from which on a warning says what varies."""
@@ -49,9 +50,9 @@ class CompileStats:
 class BaseSession:
     """What Session and InteractiveSession share."""
 
-    _pruned_placement = False
     _partial: PartialRuns | None = None
 
+    _pruned_placement = False
     """Whether ops that no step needs may ask for devices that don't exist, whatever the config says."""
 
     def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
@@ -67,6 +68,7 @@ class BaseSession:
         self._steps: dict[Any, SessionStep] = {}
         self._traced_steps: dict[Any, Any] = {}
         self._runs: dict[Any, Callable[..., Any]] = {}
+        self._step_counts: dict[Any, int] = {}
         self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
         self._pickled: Home | None = None
         self._variants = self._compiled = 0
@@ -105,11 +107,12 @@ class BaseSession:
 
         fetches: a tensor, an op, a name, a variable, or any nesting of lists, tuples, mappings and attrs classes.
         feed_dict: from tensors (names, variables, tuples) to values; a fed tensor is not computed.
+        options: a RunOptions; run_metadata: a RunMetadata, overwritten with what the options ask to be told.
         Raises RuntimeError when the session is closed or the graph empty, TypeError or ValueError for what can't be
         fetched or fed, and a `tf.errors.OpError` for what fails while it runs.
         """
         if options is not None or run_metadata is not None:
-            raise TypeError("this session takes no RunOptions and fills no RunMetadata")
+            return run_with_options(self, fetches, feed_dict, options, run_metadata)
         try:
             kind = type(fetches)
             key: Any = (kind, *fetches) if kind is list or kind is tuple else fetches
@@ -125,7 +128,7 @@ class BaseSession:
             raise TypeError(f"feed_dict must be a mapping, not {type(feed_dict).__name__}")
         feed_dict = feed_dict or {}
         self._check_feeds(feed_dict)
-        run = self._callable(fetches, list(feed_dict), exact=True)
+        run = watched(self, self._callable(fetches, list(feed_dict), exact=True), fetches, list(feed_dict))
         kind = type(fetches)
         try:
             key: Any = (kind, *fetches) if kind is list or kind is tuple else fetches
@@ -143,9 +146,6 @@ class BaseSession:
             for tensor, each in zip(tensors, feed_values(key, len(tensors), value), strict=True):
                 convert_feed(tensor, each)
                 all_tensors(self._graph, [tensor])
-
-    def make_callable(self, fetches: Any, feed_list: Any = None, accept_options: bool = False) -> Any:
-        """A function of the feeds in `feed_list` that returns what `run` would: the fast path for loops.
 
     def partial_run_setup(self, fetches: Any, feeds: Any = None) -> str:
         """A handle for a step whose feeds and fetches, all named here, come and go in several `partial_run`s.
@@ -177,6 +177,9 @@ class BaseSession:
             return vars(self).setdefault("_partial", PartialRuns(self))  # of several threads one makes it
         return self._partial
 
+    def make_callable(self, fetches: Any, feed_list: Any = None, accept_options: bool = False) -> Any:
+        """A function of the feeds in `feed_list` that returns what `run` would: the fast path for loops.
+
         Steps of fully known shapes are compiled now, others at the first call. Raises TypeError or ValueError for
         what can't be fetched or fed.
         """
@@ -185,7 +188,9 @@ class BaseSession:
         if feed_list is not None and not isinstance(feed_list, (list, tuple)):
             raise TypeError(f"Argument `feed_list` must be a list or tuple, not {type(feed_list).__name__}.")
         keys, exact = list(feed_list or ()), feed_list is None
-        made: Any = self._callable(fetches, keys, exact)
+        made: Any = watched(self, self._callable(fetches, keys, exact), fetches, keys)
+        if accept_options:
+            made = CallableWithOptions(self, made, fetches, feed_list)
         made.recipe = Recipe(self, fetches, feed_list, accept_options)
         made.traced = partial(self._callable, fetches, keys, exact)
         return made
@@ -262,12 +267,12 @@ class BaseSession:
         if self._closed:
             return
         self._closed = True
+        vars(self).pop("_partial", None)
         self._runs.clear()
         self._steps.clear()
         self._traced_steps.clear()
         self._resources.close()
 
-        vars(self).pop("_partial", None)
     def __del__(self) -> None:
         # The interpreter may be shutting down, and __init__ may have failed.
         if getattr(self, "_resources", None) is not None and not self._closed:

@@ -1,0 +1,262 @@
+"""Steps with RunOptions and RunMetadata, and the limits that a session's config sets to all of its steps.
+
+Steps without options in sessions without limits never come here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stepjit.session.config import is_message
+from stepjit.session.feeds import all_tensors
+from stepjit.session.fetches import Fetches
+from stepjit_runtime.cancellation import time_limit
+from stepjit_runtime.errors import DeadlineExceededError, InvalidArgumentError, ResourceExhaustedError
+
+if TYPE_CHECKING:
+    from stepjit.explain import Explanation
+    from stepjit.session.partitions import StepGraph
+    from stepjit.session.session import BaseSession
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What a RunOptions asks for."""
+
+    traced: bool = False
+    time_limit: float | None = None
+    """Seconds; None: the session's limit, if any."""
+    thread_pool: int = 0
+    partition_graphs: bool = False
+    report_memory: bool = False
+
+
+def read_options(options: Any) -> StepOptions:
+    """The meaning of a RunOptions or None; TypeError for anything else."""
+    if options is None:
+        return StepOptions()
+    if not is_message(options, "RunOptions"):
+        raise TypeError(f"Argument `options` must be a tf.RunOptions, but got {type(options).__name__!r}")
+    milliseconds = options.timeout_in_ms
+    return StepOptions(
+        traced=options.trace_level > 0,
+        time_limit=milliseconds / 1e3 if milliseconds > 0 else None,
+        thread_pool=options.inter_op_thread_pool,
+        partition_graphs=options.output_partition_graphs,
+        report_memory=options.report_tensor_allocations_upon_oom,
+    )
+
+
+def check_metadata(run_metadata: Any) -> None:
+    """TypeError unless it is a RunMetadata or None."""
+    if run_metadata is not None and not is_message(run_metadata, "RunMetadata"):
+        raise TypeError(f"Argument `run_metadata` must be a tf.RunMetadata, but got {type(run_metadata).__name__!r}")
+
+
+class _Current(threading.local):
+    session: Any = None
+    """The session whose step runs in this thread under options of its own."""
+
+
+_current = _Current()
+
+
+@contextmanager
+def limit(seconds: float | None) -> Iterator[None]:
+    """End what waits in a step after so many seconds with a DeadlineExceededError, which blames no op."""
+    try:
+        with time_limit(seconds):
+            yield
+    except DeadlineExceededError as error:
+        raise DeadlineExceededError(None, None, error.message) from None
+
+
+class _Wrapper:
+    """A callable around another one of a step."""
+
+    recipe: Any = None
+    """How it is pickled."""
+
+    def __init__(self, session: BaseSession, call: Callable[..., Any], fetches: Any, keys: Sequence[Any]) -> None:
+        self._session, self._call, self._fetches, self._keys = session, call, fetches, tuple(keys)
+
+    def explain(self) -> Explanation:
+        """What was compiled for the step so far."""
+        explanation: Explanation = self._call.explain()  # type: ignore[attr-defined]
+        return explanation
+
+    def __repr__(self) -> str:
+        return object.__repr__(self) if self.recipe is None else self.recipe.describe()
+
+    def __copy__(self) -> _Wrapper:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.recipe is None:
+            raise TypeError("only what make_callable gave can be pickled")
+        reduced: tuple[Any, ...] = self.recipe.reduce()
+        return reduced
+
+
+# --- Sessions whose config concerns every step ---
+
+
+def watched(session: BaseSession, call: Any, fetches: Any, keys: Sequence[Any]) -> Any:
+    """The callable of a step as the session's config wants it: limited in time, counted for the cost model."""
+    config = session._config
+    if config.time_limit is None and not config.cost_model_every:
+        return call
+    return _Watched(session, call, fetches, keys)
+
+
+class _Watched(_Wrapper):
+    """A callable in a session whose config has a time limit or asks for costs."""
+
+    def __init__(self, session: BaseSession, call: Callable[..., Any], fetches: Any, keys: Sequence[Any]) -> None:
+        super().__init__(session, call, fetches, keys)
+        self._identity = _identity(session, fetches, keys)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the step; one positional value for each feed."""
+        session, config = self._session, self._session._config
+        if config.cost_model_every:
+            session._step_counts[self._identity] = session._step_counts.get(self._identity, 0) + 1
+        if _current.session is session:
+            return self._call(*args)
+        with limit(config.time_limit):
+            return self._call(*args)
+
+
+def _identity(session: BaseSession, fetches: Any, keys: Sequence[Any]) -> Any:
+    found = Fetches(session._graph, fetches)
+    return found.tensors, found.targets, frozenset(all_tensors(session._graph, keys))
+
+
+def _is_cost_model_due(session: BaseSession, fetches: Any, keys: Sequence[Any]) -> bool:
+    """Whether the step that comes next is one of those after which costs are told."""
+    config = session._config
+    if not config.cost_model_every:
+        return False
+    count = session._step_counts.get(_identity(session, fetches, keys), 0) + 1 - config.cost_model_after
+    return count > 0 and count % config.cost_model_every == 0
+
+
+# --- Steps with options ---
+
+
+def run_with_options(session: BaseSession, fetches: Any, feed_dict: Any, options: Any, run_metadata: Any) -> Any:
+    """`Session.run` with options or metadata: TypeError for other kinds of objects."""
+    asked = read_options(options)
+    check_metadata(run_metadata)
+    session._check_open()
+    session._check_not_empty()
+    return _Step(session, asked, run_metadata, fetches, feed_dict).run(lambda: session.run(fetches, feed_dict))
+
+
+class CallableWithOptions(_Wrapper):
+    """A callable that also takes `options` and `run_metadata`; by position too where there is no list of feeds."""
+
+    def __init__(self, session: BaseSession, call: Callable[..., Any], fetches: Any, feed_list: Any) -> None:
+        super().__init__(session, call, fetches, feed_list or ())
+        self._fed = feed_list is not None
+
+    def __call__(self, *args: Any, options: Any = None, run_metadata: Any = None) -> Any:
+        """Run the step; TypeError for other kinds of options and metadata."""
+        if args and not self._fed:
+            return self._without_feeds(*args, options=options, run_metadata=run_metadata)
+        if options is None and run_metadata is None:
+            return self._call(*args)
+        asked = read_options(options)
+        check_metadata(run_metadata)
+        self._session._check_open()
+        feed_dict = dict(zip(self._keys, args))
+        return _Step(self._session, asked, run_metadata, self._fetches, feed_dict).run(lambda: self._call(*args))
+
+    def _without_feeds(self, *args: Any, **named: Any) -> Any:
+        given = {name: value for name, value in named.items() if value is not None}
+        names = ("options", "run_metadata")[: len(args)]
+        if len(args) > len(names) or given.keys() & set(names):
+            raise TypeError("this step takes no feeds: its arguments are `options` and `run_metadata`")
+        return self(**dict(zip(names, args)), **given)
+
+
+class _Step:
+    """One step that is run under options; what it tells about itself goes into `metadata` once it has succeeded."""
+
+    def __init__(self, session: BaseSession, asked: StepOptions, metadata: Any, fetches: Any, feed_dict: Any) -> None:
+        self._session, self._asked, self._metadata = session, asked, metadata
+        self._fetches, self._feed_dict = fetches, feed_dict
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Run the step; `call` does it without options."""
+        graph = self._graph()
+        if graph is None:
+            result = call()
+            if self._metadata is not None:
+                self._metadata.Clear()
+            return result
+        self._check_thread_pool()
+        keys = tuple(self._feed_dict or ())
+        costs = self._metadata is not None and _is_cost_model_due(self._session, self._fetches, keys)
+        outer, _current.session = _current.session, self._session
+        seconds = self._asked.time_limit or self._session._config.time_limit
+        try:
+            with limit(seconds):
+                result, step_stats = self._run_step(call, self._asked.traced or costs)
+        except MemoryError as error:
+            if not self._asked.report_memory:
+                raise
+            raise ResourceExhaustedError(None, None, _memory_report(self._session, error)) from error
+        finally:
+            _current.session = outer
+        if self._metadata is not None:
+            self._tell(graph, step_stats, costs)
+        return result
+
+    def _graph(self) -> StepGraph | None:
+        """The ops that run; None when all there is to do is to hand back feeds."""
+        from stepjit.session.partitions import StepGraph
+
+        if self._feed_dict is not None and not isinstance(self._feed_dict, Mapping):
+            return None
+        feeds = all_tensors(self._session._graph, tuple(self._feed_dict or ()))
+        found = Fetches(self._session._graph, self._fetches)
+        computed = [tensor for tensor in found.tensors if tensor not in feeds]
+        if not computed and not found.targets:
+            return None
+        return StepGraph(self._session._placement, computed, found.targets, feeds)
+
+    def _check_thread_pool(self) -> None:
+        pool = self._asked.thread_pool
+        if not -1 <= pool < self._session._config.thread_pools:
+            raise InvalidArgumentError(None, None, f"Invalid inter_op_thread_pool: {pool}")
+
+    def _run_step(self, call: Callable[[], Any], traced: bool) -> tuple[Any, Any]:
+        """The step's result, and its StepStats if it is to be traced."""
+        return call(), None
+
+    def _tell(self, graph: StepGraph, step_stats: Any, costs: bool) -> None:
+        from stepjit.proto import MESSAGES
+
+        found = MESSAGES["RunMetadata"]()
+        if step_stats is not None:
+            found.step_stats.CopyFrom(step_stats)
+        if costs:
+            graph.costs(found.cost_graph, found.step_stats)
+        if self._asked.partition_graphs:
+            found.partition_graphs.extend(graph.partitions())
+        # By way of bytes, since the object may be of TensorFlow's own class.
+        self._metadata.ParseFromString(found.SerializeToString())
+
+
+def _memory_report(session: BaseSession, error: MemoryError) -> str:
+    """What the session holds, the largest first."""
+    variables = [(variable.record["bytes"], variable.name) for variable in session._resources.variables()]
+    held = sorted(variables, reverse=True)
+    lines = "".join(f"\n  {count} bytes in variable {name}" for count, name in held)
+    total = sum(count for count, _ in held)
+    return f"OOM when allocating memory for a step ({error or 'no memory'}); {total} bytes are in variables:{lines}"
