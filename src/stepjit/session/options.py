@@ -122,18 +122,21 @@ class _Watched(_Wrapper):
 
     def __call__(self, *args: Any) -> Any:
         """Run the step; one positional value for each feed."""
-        session, config = self._session, self._session._config
-        if config.cost_model_every:
-            session._step_counts[self._identity] = session._step_counts.get(self._identity, 0) + 1
-        if _current.session is session:
+        _count(self._session, self._identity)
+        if _current.session is self._session:
             return self._call(*args)
-        with limit(config.time_limit):
+        with limit(self._session._config.time_limit):
             return self._call(*args)
 
 
 def _identity(session: BaseSession, fetches: Any, keys: Sequence[Any]) -> Any:
     found = Fetches(session._graph, fetches)
     return found.tensors, found.targets, frozenset(all_tensors(session._graph, keys))
+
+
+def _count(session: BaseSession, identity: Any) -> None:
+    if session._config.cost_model_every:
+        session._step_counts[identity] = session._step_counts.get(identity, 0) + 1
 
 
 def _is_cost_model_due(session: BaseSession, fetches: Any, keys: Sequence[Any]) -> bool:
@@ -237,7 +240,18 @@ class _Step:
 
     def _run_step(self, call: Callable[[], Any], traced: bool) -> tuple[Any, Any]:
         """The step's result, and its StepStats if it is to be traced."""
-        return call(), None
+        if not traced:
+            return call(), None
+        from stepjit.proto import MESSAGES
+        from stepjit.session.step_stats import fill_step_stats
+        from stepjit.session.trace import traced_run
+
+        session, stats = self._session, MESSAGES["StepStats"]()
+        _count(session, _identity(session, self._fetches, tuple(self._feed_dict or ())))
+        result, calls = traced_run(session, self._fetches, self._feed_dict)
+        for each in calls:
+            fill_step_stats(stats, each)
+        return result, stats
 
     def _tell(self, graph: StepGraph, step_stats: Any, costs: bool) -> None:
         from stepjit.proto import MESSAGES
