@@ -1,0 +1,1 @@
+"""Tools for what sessions tell of their steps: `timeline`."""

@@ -1,0 +1,1 @@
+"""Modules at the places where TensorFlow 1 has them under `tensorflow.python`."""

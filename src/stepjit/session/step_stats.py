@@ -1,0 +1,273 @@
+"""What a traced run says to `RunMetadata.step_stats`: one record per op of the graph that was run.
+
+A kernel computes many ops at once. Its time is shared out to them by their estimated work, one after the other, so that
+the records of a step add up to the time that it took. Ops that became no code of their own (constants, variables,
+reshapes, ...) have records without duration at the time at which their inputs were there. Ops that were computed when
+the step was compiled have none, unless they are fetched: then they are the constants that they became.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from stepjit.session.trace import TracedCall
+from stepjit_runtime.manifest import KernelText
+from stepjit_runtime.trace import Event
+
+ALLOCATOR = "cpu"
+_STRING_BYTES = 24
+"""What TensorFlow reports for each element of a string tensor."""
+_SOURCES = frozenset({"Const", "Placeholder", "PlaceholderV2"})
+_VARIABLES = frozenset({"VariableV2", "Variable"})
+_HANDLE_BYTES = 200
+
+
+class Span(NamedTuple):
+    """An op's part of a run of a kernel, in ticks; `stored`: bytes that it wrote to new memory, by output."""
+
+    op: Any
+    begin: int
+    end: int
+    stored: Mapping[int, int]
+
+
+def fill_step_stats(stats: Any, call: TracedCall) -> None:
+    """Add the records of a traced run to a StepStats message, by device."""
+    writer = _Writer(stats, call)
+    for span, ready in _in_order(call):
+        writer.write(span, ready)
+
+
+def member_ops(call: TracedCall) -> list[list[tuple[Any, float, dict[int, int]]]]:
+    """By kernel: its graph ops in order, each with its share of the kernel's time (of 1) and the bytes it stores."""
+    owner = _owners(call.manifest.kernels)
+    return [_members(call, number, kernel, owner) for number, kernel in enumerate(call.manifest.kernels)]
+
+
+@dataclass
+class _Share:
+    op: Any
+    last: int = 0
+    work: int = 0
+    stored: dict[int, int] = field(default_factory=dict)
+
+
+def _owners(kernels: Sequence[KernelText]) -> dict[int, int]:
+    """By node: the kernel that it is reported in. A node may be computed by several: then by the one that stores it."""
+    found: dict[int, int] = {}
+    for number, kernel in enumerate(kernels):
+        for origin in kernel.origins:
+            found.setdefault(origin, number)
+    for number, kernel in enumerate(kernels):
+        for store in kernel.stores:
+            found[kernel.origins[store.op]] = number
+    return found
+
+
+def _members(
+    call: TracedCall, number: int, kernel: KernelText, owner: Mapping[int, int]
+) -> list[tuple[Any, float, dict[int, int]]]:
+    shares: dict[Any, _Share] = {}
+    for place, origin in enumerate(kernel.origins):
+        op = _op(call, origin)
+        if op is None or owner.get(origin) != number:
+            continue
+        share = shares.setdefault(op, _Share(op))
+        share.last = place
+        share.work += call.number(kernel.work[place]) or 1
+    for store in kernel.stores:
+        op = _op(call, kernel.origins[store.op])
+        if op in shares and store.buffer in ("arena", "output", "host"):
+            shares[op].stored[store.output] = _bytes(call, store.dtype, store.dims)
+    ordered = sorted(shares.values(), key=lambda share: share.last)
+    total = sum(share.work for share in ordered) or 1
+    return [(share.op, share.work / total, share.stored) for share in ordered]
+
+
+def _op(call: TracedCall, origin: int) -> Any:
+    ops = call.variant.ops
+    return ops[origin] if 0 <= origin < len(ops) else None
+
+
+def _bytes(call: TracedCall, dtype: str, extents: Sequence[str]) -> int:
+    from stepjit_runtime.dtypes import as_dtype
+
+    total = as_dtype(dtype).size or _STRING_BYTES
+    for extent in extents:
+        total *= call.number(extent) or 0
+    return total
+
+
+def _spans(call: TracedCall) -> Iterator[Span]:
+    """Ops' parts of all runs of kernels, in order of time; neighbouring parts of one op are one."""
+    members = member_ops(call)
+    held: Span | None = None
+    for event in sorted(call.events, key=lambda event: event.begin):
+        for span in _parts(event, members[event.kernel]):
+            if held is not None and held.op is span.op:
+                held = Span(span.op, held.begin, span.end, {**held.stored, **span.stored})
+                continue
+            if held is not None:
+                yield held
+            held = span
+    if held is not None:
+        yield held
+
+
+def _parts(event: Event, members: Iterable[tuple[Any, float, dict[int, int]]]) -> Iterator[Span]:
+    at, passed = event.begin, 0.0
+    for op, share, stored in members:
+        passed += share
+        end = event.begin + round((event.end - event.begin) * min(1.0, passed))
+        yield Span(op, at, end, stored)
+        at = end
+
+
+def _in_order(call: TracedCall) -> list[tuple[Span, int]]:
+    """All spans with the times at which their inputs were there, those of ops without code among them."""
+    spans = list(_spans(call))
+    ends: dict[Any, int] = {}
+    for span in spans:
+        ends[span.op] = max(span.end, ends.get(span.op, 0))
+    ready: dict[Any, int] = {}
+    found: list[tuple[Span, int]] = []
+    fetched = {tensor.op for tensor in call.step.fetches}
+    folded = _folded(call, ends)
+    for op in call.pruned.ops:
+        before = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+        ready[op] = max([call.begin, *(ends[each] for each in before if each in ends)])
+        if op not in ends:
+            ends[op] = ready[op]
+            if op not in folded or op in fetched:
+                found.append((Span(op, ends[op], ends[op], {}), ready[op]))
+    found += [(span, min(ready.get(span.op, call.begin), span.begin)) for span in spans]
+    place = {op: number for number, op in enumerate(call.pruned.ops)}
+    found.sort(key=lambda each: (each[0].begin, each[0].end, place.get(each[0].op, -1)))
+    return found
+
+
+def _folded(call: TracedCall, ran: Mapping[Any, int]) -> set[Any]:
+    """Ops with inputs, all of them constants, that no kernel computes."""
+    found: set[Any] = set()
+    for op in call.pruned.ops:
+        inputs = [tensor.op for tensor in op.inputs]
+        constant = all(each.type == "Const" or each in found for each in inputs)
+        if inputs and constant and op not in ran and op.outputs and op.type != "PlaceholderWithDefault":
+            found.add(op)
+    return found
+
+
+class _Writer:
+    """Writes spans as NodeExecStats."""
+
+    def __init__(self, stats: Any, call: TracedCall) -> None:
+        self._stats, self._call = stats, call
+        self._devices: dict[str, Any] = {}
+        self._folded = _folded(call, {event_op: 0 for members in member_ops(call) for event_op, *_ in members})
+        self._allocations = 0
+        self._births = _births(call)
+
+    def write(self, span: Span, ready: int) -> None:
+        op, call = span.op, self._call
+        node = self._device(op).node_stats.add()
+        node.node_name = op.name
+        node.timeline_label = _label(op, op in self._folded)
+        begin, end = call.clock.epoch(span.begin), call.clock.epoch(span.end)
+        scheduled = min(call.clock.epoch(ready), begin)
+        # The difference of rounded times, so that what does not overlap does not when rounded.
+        micros = end // 1000 - begin // 1000
+        node.scheduled_micros, node.scheduled_nanos = scheduled // 1000, scheduled
+        node.all_start_micros, node.all_start_nanos = begin // 1000, begin
+        node.op_end_rel_micros = node.all_end_rel_micros = micros
+        node.op_end_rel_nanos = node.all_end_rel_nanos = end - begin
+        node.thread_id = call.thread
+        for slot, tensor in enumerate(op.outputs):
+            self._output(node, slot, tensor, span)
+        self._memory(node, span, begin // 1000)
+
+    def _device(self, op: Any) -> Any:
+        name = self._call.session._placement.device_of(op)
+        if name not in self._devices:
+            self._devices[name] = self._stats.dev_stats.add(device=name)
+        return self._devices[name]
+
+    def _output(self, node: Any, slot: int, tensor: Any, span: Span) -> None:
+        output = node.output.add(slot=slot)
+        description = output.tensor_description
+        dtype = tensor.dtype.base_dtype
+        description.dtype = dtype.as_datatype_enum
+        shape = self._shape(tensor)
+        size = _HANDLE_BYTES if dtype.name == "resource" else dtype.size or _STRING_BYTES
+        if shape is None:
+            description.shape.unknown_rank = True
+        else:
+            for extent in shape:
+                description.shape.dim.add(size=-1 if extent is None else extent)
+                size *= extent or 0
+        allocation = description.allocation_description
+        allocation.requested_bytes, allocation.allocator_name = size, ALLOCATOR
+        if slot in span.stored:
+            self._allocations += 1
+            allocation.allocated_bytes, allocation.allocation_id = span.stored[slot], self._allocations
+
+    def _memory(self, node: Any, span: Span, micros: int) -> None:
+        """New memory that the op wrote to, and memory that outlives the step."""
+        if span.stored:
+            total = sum(span.stored.values())
+            used = node.memory.add(allocator_name=ALLOCATOR, total_bytes=total, peak_bytes=total, live_bytes=total)
+            for size in span.stored.values():
+                used.allocation_records.add(alloc_micros=micros, alloc_bytes=size)
+        node.memory_stats.SetInParent()
+        if span.op.type == "Const" or span.op.type in _VARIABLES:
+            kept = node.output[0].tensor_description.allocation_description.requested_bytes
+            node.memory_stats.persistent_memory_size = kept
+
+    def _shape(self, tensor: Any) -> list[int | None] | None:
+        if tensor.dtype.base_dtype.name == "resource":
+            return []
+        type_ = self._call.pruned.type_of(tensor)
+        if type_ is None or -1 in type_.dims:
+            dims: Any = tensor.dims
+            return None if dims is None else list(dims)
+        values = self._call.extents | self._births
+        return [_number(extent, values) for extent in type_.dims]
+
+
+def _number(extent: Any, values: Mapping[str, int]) -> int | None:
+    from stepjit_compiler import dims
+
+    try:
+        return dims.evaluate(extent, values)
+    except KeyError:
+        return None
+
+
+def _births(call: TracedCall) -> dict[str, int]:
+    """Numbers of the extents born in mid-step, by the names that they have in the step as it was pruned.
+
+    The program has other names for them; both say which output of which op bears them.
+    """
+    found: dict[str, int] = {}
+    hosts = {id(_op(call, host.origin)): host for host in call.manifest.hosts}
+    for op in call.pruned.ops:
+        host = hosts.get(id(op))
+        if host is None:
+            continue
+        for tensor, out in zip(op.outputs, host.outputs):
+            type_ = call.pruned.type_of(tensor)
+            for here, there in zip(type_.dims if type_ else (), out.dims):
+                number = call.number(there)
+                if number is not None and str(here).startswith("h"):
+                    found.setdefault(str(here), number)
+    return found
+
+
+def _label(op: Any, folded: bool) -> str:
+    """`name = OpType(input, other:1, ^control)`."""
+    if folded:
+        return f"{op.name} = Const()"
+    inputs = [tensor.op.name + (f":{tensor.value_index}" if tensor.value_index else "") for tensor in op.inputs]
+    inputs += [f"^{each.name}" for each in op.control_inputs]
+    return f"{op.name} = {op.type}({', '.join(inputs)})"
