@@ -48,6 +48,8 @@ _THROUGH_CELL = (_GOTPCREL, _GOTPCRELX, _REX_GOTPCRELX)
 _WIDTH = {_R64: 8, _PC64: 8, _PC32: 4, _PLT32: 4, _GOTPCREL: 4, _GOTPCRELX: 4, _REX_GOTPCRELX: 4}
 
 _STUB_BYTES, _CELL_BYTES = 8, 8
+_MOST_BYTES = 1 << 26
+"""Of a section: all of an image must be in reach of 32-bit distances."""
 _LEFT_OUT = (b".eh_frame",)
 """Unwinding tables: no frame of native code is ever unwound."""
 
@@ -90,7 +92,7 @@ def load(code: bytes, address_of: Callable[[str], int]) -> Image:
     """Map an object and bind its outside names by `address_of`; Unsupported or Damaged when that can't be done."""
     try:
         return _Loader(code, address_of).load()
-    except (struct.error, IndexError, OverflowError) as error:
+    except (struct.error, IndexError, OverflowError, ValueError) as error:
         raise Damaged(f"the object ends early or points outside of itself ({error})") from None
 
 
@@ -149,7 +151,7 @@ class _Loader:
             section = _Section(_text(strings, name), kind, flags, offset, length, link, info, max(1, align))
             if kind != _NOBITS:
                 self._slice(offset, length)
-            if section.align > mmap.PAGESIZE or section.align & (section.align - 1) or length > 1 << 31:
+            if section.align > mmap.PAGESIZE or section.align & (section.align - 1) or length > _MOST_BYTES:
                 raise Damaged(f"section {section.name!r} makes no sense")
             self.sections.append(section)
         for section in self.sections:
