@@ -315,7 +315,9 @@ def _concat_axis(call: Call, shapes: Sequence[list[int]]) -> int:
     axis %= len(first)
     for k, shape in enumerate(shapes):
         if len(shape) != len(first):
-            call.fail(f"Ranks of all input tensors must match: expected {len(first)} but got {len(shape)} at position {k}")
+            call.fail(
+                f"Ranks of all input tensors must match: expected {len(first)} but got {len(shape)} at position {k}"
+            )
         for j, (mine, theirs) in enumerate(zip(first, shape, strict=True)):
             if j != axis and mine != theirs:
                 call.fail(
@@ -338,7 +340,8 @@ def _concat(call: Call, *arrays: np.ndarray) -> Any:
     for part in parts:
         check_parts(call, *part)
     moved = []
-    for indices, shape, start in zip(arrays[:n], shapes, np.cumsum([0, *(shape[axis] for shape in shapes)]), strict=False):
+    starts = np.cumsum([0, *(shape[axis] for shape in shapes)])
+    for indices, shape, start in zip(arrays[:n], shapes, starts, strict=False):
         check_bounds(call, indices, shape)
         indices = indices.copy()
         indices[:, axis] += start

@@ -325,9 +325,9 @@ def _with_dense(function: Callable[..., np.ndarray]) -> Callable[..., Any]:
         check_parts(call, indices, values, shape)
         extents = extents_of(call, shape)
         padded = [1] * (len(extents) - dense.ndim) + list(dense.shape)
-        if dense.ndim > len(extents) or any(mine not in (1, whole) for mine, whole in zip(padded, extents, strict=True)):
+        if dense.ndim > len(extents) or any(mine not in (1, whole) for mine, whole in zip(padded, extents)):
             call.fail(
-                f"SparseDenseBinaryOpShared broadcasts dense to sparse only; got incompatible shapes: "
+                "SparseDenseBinaryOpShared broadcasts dense to sparse only; got incompatible shapes: "
                 f"{brief(extents)} vs. {brief(dense.shape)}"
             )
         if len(indices) and ((indices < 0) | (indices >= shape)).any():
@@ -358,7 +358,8 @@ def _reduced_dense(x: Inference) -> list[ShapeLike]:
     if axes is None:
         return [(None,) * len(shape) if x.attrs["keep_dims"] else None]
     gone = {_axis(x, axis, len(shape)) for axis in axes}
-    return [tuple(1 if k in gone else extent for k, extent in enumerate(shape) if x.attrs["keep_dims"] or k not in gone)]
+    keep = x.attrs["keep_dims"]
+    return [tuple([1 if k in gone else extent for k, extent in enumerate(shape) if keep or k not in gone])]
 
 
 def _axis(x: Any, axis: int, rank: int) -> int:
@@ -371,7 +372,8 @@ def _reduced_sparse(x: Inference) -> list[ShapeLike]:
     rank = sparse_input(x, 0)[1]
     axes = ints_input(x, 3)
     if not x.attrs["keep_dims"]:
-        rank = rank - len({_axis(x, axis, rank) for axis in axes}) if axes is not None and isinstance(rank, int) else None
+        known = axes is not None and isinstance(rank, int)
+        rank = rank - len({_axis(x, axis, rank) for axis in axes}) if known else None  # type: ignore
     return sparse_shapes(None, rank)
 
 

@@ -84,11 +84,18 @@ def _source(x: Any) -> Tensor:
         return x
     if isinstance(x, IndexedSlices):
         return x.values
+    _check_kind(x)
     source = getattr(x, "_gradient_source", None)
     return convert_to_tensor(x, name="x") if source is None else source()
 
 
+def _check_kind(value: Any) -> None:
+    if hasattr(value, "_fetch_components"):
+        raise ValueError(f"Type {type(value).__name__} is not supported as a gradient source or gradient target.")
+
+
 def _dense(y: Any) -> Any:
+    _check_kind(y)
     return y.values if isinstance(y, IndexedSlices) else y
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from stepjit.framework.apply import apply_op
-from stepjit.framework.constant_value import constant_value, constant_value_as_shape
+from stepjit.framework.constant_value import constant_value_as_shape
 from stepjit.framework.convert import convert_to_tensor
 from stepjit.framework.graph import Graph, Operation, Tensor
 from stepjit.framework.scopes import name_scope
@@ -187,8 +187,7 @@ def sparse_placeholder(dtype: Any, shape: Any = None, name: str | None = None) -
     else:
         if isinstance(shape, Tensor):
             static, rank = constant_value_as_shape(shape), shape.shape[0].value if shape.shape.ndims == 1 else None
-            known = constant_value(shape)
-            default = shape if known is None else known.tolist()
+            default: Any = shape
         else:
             static = as_shape([None if extent == -1 else extent for extent in as_shape_list(shape)])
             rank = static.ndims

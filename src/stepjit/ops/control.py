@@ -10,6 +10,7 @@ from stepjit.framework.apply import apply_op
 from stepjit.framework.indexed_slices import IndexedSlices
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import control_dependencies, name_scope
+from stepjit.framework.sparse_tensor import SparseTensor
 from stepjit.framework.stack import default_graphs, get_default_graph
 from stepjit.framework.tensor import Operation, Tensor
 
@@ -42,6 +43,8 @@ def _flatten(inputs: Any) -> Iterator[Any]:
             yield from _flatten(each)
         elif isinstance(each, dict):
             yield from _flatten(each[key] for key in sorted(each))
+        elif isinstance(each, SparseTensor):
+            yield from (each.indices, each.values, each.dense_shape)
         else:
             yield each
 
@@ -92,6 +95,11 @@ def identity(input: Any, name: str | None = None) -> Any:
     if isinstance(input, IndexedSlices):
         with name_scope(name, "Identity", [input.values]) as scope:
             return _identity_slices(input, scope)
+    if isinstance(input, SparseTensor):
+        parts = (input.indices, input.values, input.dense_shape)
+        result = SparseTensor(*[apply_op("Identity", input=part, name=name) for part in parts])
+        result.set_shape(input.shape)
+        return result
     return apply_op("Identity", input=input, name=name)
 
 

@@ -13,6 +13,7 @@ from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.shape import TensorShape
+from stepjit.framework.sparse_tensor import SparseTensor
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.reductions import reduce_max, reduce_sum
 from stepjit_runtime import dtypes
@@ -78,6 +79,9 @@ def ones(shape: Any, dtype: Any = dtypes.float32, name: str | None = None, layou
 def zeros_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize: bool = True) -> Tensor:
     """Zeros of the shape, and by default the dtype, of `tensor`."""
     with name_scope(name, "zeros_like", [tensor]) as scope:
+        if isinstance(tensor, SparseTensor):
+            base = as_dtype(dtype or tensor.dtype).base_dtype
+            return zeros(tensor.shape if tensor.shape.is_fully_defined() else tensor.dense_shape, base, name=scope)
         x = convert_to_tensor(tensor, name="tensor")
         base = x.dtype.base_dtype if dtype is None else as_dtype(dtype).base_dtype
         if optimize and x.dims is not None and None not in x.dims and base.kind not in "o":

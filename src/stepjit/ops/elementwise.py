@@ -10,13 +10,16 @@ from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.indexed_slices import IndexedSlices
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import name_scope
+from stepjit.framework.sparse_tensor import SparseTensor
 from stepjit.framework.tensor import Operation, Tensor
 
 
 def _on_values(kind: str, x: Any, name: str | None) -> Any:
-    """The op on a tensor, or on the values of IndexedSlices."""
+    """The op on a tensor, or on the values of IndexedSlices or of a SparseTensor."""
     if isinstance(x, IndexedSlices):
         return IndexedSlices(apply_op(kind, x=x.values, name=name), x.indices, x.dense_shape)
+    if isinstance(x, SparseTensor):
+        return x.with_values(apply_op(kind, x=x.values, name=name))
     return apply_op(kind, x=x, name=name)
 
 
@@ -46,8 +49,10 @@ def _inverse(x: Tensor) -> Tensor:
 def abs(x: Any, name: str | None = None) -> Any:
     """|x| elementwise; of complex numbers the modulus, as a real tensor."""
     with name_scope(name, "Abs", [x]) as scope:
-        x = x if isinstance(x, IndexedSlices) else convert_to_tensor(x, name="x")
+        x = x if isinstance(x, (IndexedSlices, SparseTensor)) else convert_to_tensor(x, name="x")
         if x.dtype.base_dtype.kind == "c":
+            if isinstance(x, SparseTensor):
+                return x.with_values(abs(x.values, name=scope))
             return apply_op("ComplexAbs", x=x, Tout=x.dtype.base_dtype.real_dtype, name=scope)
         return _on_values("Abs", x, scope)
 

@@ -343,7 +343,8 @@ def sparse_concat(
     expand_nonconcat_dims: Any = None,
 ) -> SparseTensor:
     """Sparse tensors joined along an axis; with `expand_nonconcat_dims` the other axes take the largest extent."""
-    expand = renamed("expand_nonconcat_dims", expand_nonconcat_dims, "expand_nonconcat_dim", expand_nonconcat_dim or None)
+    older = expand_nonconcat_dim or None
+    expand = renamed("expand_nonconcat_dims", expand_nonconcat_dims, "expand_nonconcat_dim", older)
     axis = renamed("axis", axis, "concat_dim", concat_dim)
     parts = [as_sparse_tensor(each) for each in (sp_inputs if isinstance(sp_inputs, (list, tuple)) else [sp_inputs])]
     if len(parts) == 1:

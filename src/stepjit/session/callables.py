@@ -44,6 +44,8 @@ class StructuredCallable:
         self._distinct = tuple(dict.fromkeys(feeds))
         self._computed = tuple(tensor for tensor in fetches.tensors if tensor not in self._distinct)
         self._counts = [len(feed_tensors(session.graph, key)) for key in keys]
+        # Nothing fed twice or fetched: the native step converts and checks the feeds, and gives all that is fetched.
+        self._direct = len(self._distinct) == len(feeds) and self._computed == fetches.tensors
 
     def __call__(self, *args: Any) -> Any:
         """Run the step; one positional value for each key."""
@@ -55,8 +57,11 @@ class StructuredCallable:
             for key, count, arg in zip(self._keys, self._counts, args, strict=False)
             for value in feed_values(key, count, arg)
         ]
-        arrays = {tensor: convert_feed(tensor, value) for tensor, value in zip(self._feeds, flat, strict=False)}
-        values: dict[Tensor, Any] = dict(arrays)
+        if self._direct and self._binding is not None:
+            return self._fetches.rebuild(self._binding.callable(*flat))
+        tensors = self._session._resources.tensors
+        arrays = {feed: convert_feed(feed, value, tensors) for feed, value in zip(self._feeds, flat, strict=False)}
+        values: dict[Tensor, Any] = {feed: fetchable(array) for feed, array in arrays.items()}
         if self._binding is not None:
             given = [arrays[tensor] for tensor in self._distinct if tensor in arrays]
             values.update(zip(self._computed, self._binding.callable(*given), strict=True))
