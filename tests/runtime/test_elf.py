@@ -129,7 +129,7 @@ outcomes = dict.fromkeys(["loaded", "Damaged", "Unsupported"], 0)
 for _ in range(3000):
     data = bytearray(code)
     if rng.random() < 0.3:
-        del data[rng.randrange(len(data)) :]
+        del data[rng.randrange(8, len(data)) :]
     for _ in range(rng.randrange(1, 4)):
         # The tables, at the start and end of the file, are what the loader goes by.
         at = rng.randrange(len(data)) if rng.random() < 0.5 else -rng.randrange(1, len(data) // 2 + 1)
