@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -19,14 +18,14 @@ import stepjit_runtime
 from stepjit_compiler.ir import Step
 from stepjit_compiler.options import current
 from stepjit_compiler.step_text import to_text
-from stepjit_runtime import abi, cache_entry
+from stepjit_runtime import abi, cache_entry, forking
 from stepjit_runtime.cache_folder import Folder, Refused
 
 _TUNING = ("fast-", "slow-", "prefer-", "false-deps", "tuning", "branchfusion", "macrofusion", "idivl", "idivq", "pad-")
 """How features start that say what is quick on a CPU, not what it can do."""
 _FACTS = ".facts"
 
-_lock = threading.Lock()
+_lock = forking.lock()
 _environment: dict[str, str] | None = None
 
 

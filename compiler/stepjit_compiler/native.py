@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-_LOCK = threading.Lock()
+from stepjit_runtime import forking
+
+_LOCK = forking.whole_lock()
 
 
 class CompileError(Exception):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from stepjit_runtime import forking
 from stepjit_runtime.errors import CANCELLED, DEADLINE_EXCEEDED, OpFailure
 
 
@@ -53,7 +54,7 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._waiting: dict[threading.Condition, int] = {}
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self.cancelled = False
 
     def check(self, cancelled: str = "Session has been closed.") -> None:
@@ -84,6 +85,10 @@ class Cancellation:
         for condition in waiting:
             with condition:
                 condition.notify_all()
+
+    def forked(self) -> None:
+        """In a child of the process: the threads that waited are not there."""
+        self._waiting = {}
 
     @contextmanager
     def _registered(self, condition: threading.Condition) -> Iterator[None]:

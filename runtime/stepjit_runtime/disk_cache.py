@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stepjit_runtime import cache_entry, cache_journal
+from stepjit_runtime import cache_entry, cache_journal, forking
 from stepjit_runtime.cache_folder import Folder, Refused
 from stepjit_runtime.executable import Program
 from stepjit_runtime.manifest import Manifest
@@ -51,7 +50,7 @@ class DiskCache:
         self.path, self.limit = path, limit
         self._folder: Folder | None = None
         self._unusable = self._unwritable = False
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._put_bytes = 0
         self._hits = self._puts = self._evictions = 0
         self._misses: Counter[str] = Counter()
@@ -168,7 +167,7 @@ class DiskCache:
         raise reason
 
     def _forget_locks(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
 
 
 def _warn(why: str) -> None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from stepjit_runtime import dtypes, elf, support
+from stepjit_runtime import dtypes, elf, forking, support
 
 NUMPY_API = {"PyArray_Scalar": 60, "PyArray_NewCopy": 85, "PyArray_Empty": 184}
 """Places in numpy's C-API table, fixed by numpy's ABI."""
@@ -37,7 +36,7 @@ IMPLIED = ("memcpy", "memmove", "memset", "fmod", "fmodf")
 
 LINKS_PER_ENGINE = 32
 
-_LOCK = threading.RLock()
+_LOCK = forking.whole_lock()
 _numbers = itertools.count()
 _engine: _Engine | None = None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stepjit_runtime import forking
 from stepjit_runtime.executable import Program
 from stepjit_runtime.link import Linked, link
 
@@ -32,7 +32,7 @@ class _Entry:
     __slots__ = ("linked", "lock", "program")
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = forking.lock()
         self.program: Program | None = None
         self.linked: Linked | None = None
 
@@ -42,7 +42,7 @@ class MemoryCache:
 
     def __init__(self, most_programs: int = MOST_PROGRAMS, most_bytes: int = MOST_BYTES) -> None:
         self._most_programs, self._most_bytes = most_programs, most_bytes
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._alive: weakref.WeakValueDictionary[str, Linked] = weakref.WeakValueDictionary()
         self._hits = self._misses = self._evictions = self._links = self._bytes = 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
+
+from stepjit_runtime import forking
 
 _LOW = 0xFFFFFFFF
 
@@ -22,7 +23,7 @@ class RandomStream:
         self.key = (seed & _LOW, seed >> 32 & _LOW)
         self.counter_hi = (seed2 & _LOW, seed2 >> 32 & _LOW)
         self._next = 0
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
 
     def take(self, blocks: int) -> int:
         """Reserve that many blocks; returns the number of the first."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_runtime import abi
+from stepjit_runtime import abi, forking
 from stepjit_runtime.cancellation import Cancellation
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
@@ -144,7 +143,8 @@ class Resources:
         self._streams: dict[Any, Any] = {}
         self.others: dict[tuple[str, str, str], Any] = {}
         self._retired: list[np.ndarray] = []
-        self._access = threading.RLock()
+        self._access = forking.lock()
+        forking.watch(self)
 
     @property
     def closed(self) -> bool:
@@ -219,6 +219,13 @@ class Resources:
 
     def _flying(self, write: bool) -> int:
         return self.record["writers"] or (self.record["readers"] if write else 0)
+
+    def forked(self) -> None:
+        """In a child of the process: the steps of other threads are not there."""
+        for name in ("readers", "writers", "reading", "assigning"):
+            self.record[name] = 0
+        # `pins` stays: the forking thread may be in a step itself, and a pin too many only delays freeing.
+        self.cancellation.forked()
 
     def retire(self, array: np.ndarray) -> None:
         """Free a buffer once no suspended step can still point to it."""

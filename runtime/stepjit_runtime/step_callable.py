@@ -26,18 +26,17 @@ Native code keeps plain pointers to all of these; contexts keep them alive, and 
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from stepjit_runtime import abi
+from stepjit_runtime import abi, forking
 
 if TYPE_CHECKING:
     from stepjit_runtime.executable import Context
 
 _Slow = Callable[[int, tuple[Any, ...], "tuple[str, ...] | None"], Any]
 
-_LOCK = threading.Lock()
+_LOCK = forking.lock()
 _HAVE_VECTORCALL = 1 << 11
 _BASETYPE = 1 << 10
 _TYPE_FLAGS_OFFSET = 168

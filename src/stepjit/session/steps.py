@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,7 +18,7 @@ from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import StepFailure, Type
 from stepjit_compiler.passes.prune import Pruned, Request, StepError, prune
 from stepjit_compiler.step_builder import NeedsShapeError, NeedsStaticError
-from stepjit_runtime import abi
+from stepjit_runtime import abi, forking
 from stepjit_runtime.cancellation import not_counted
 from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 Signature = tuple["tuple[int | None, ...]", ...]
 """By feed, by axis: the extent where it is compiled in, None where it is a symbol."""
 
-_COMPILING = threading.RLock()
+_COMPILING = forking.lock()
 
 
 class Variant:

@@ -1,0 +1,86 @@
+"""What happens to locks and sessions when the process forks: children go on with what the parent had.
+
+Only the thread that forks lives on in a child, so a lock that another thread held would stay locked for good. Locks made
+by `lock` and `whole_lock` are free in the child; a session's counts of running steps begin anew.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stepjit_runtime.resources import Resources
+
+PATIENCE = 20.0
+"""Seconds that a fork waits for compiles under way in other threads."""
+WRITERS_PATIENCE = 1.0
+"""Seconds that it waits for steps in other threads that change variables."""
+
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_whole: list[Any] = []
+_sessions: weakref.WeakSet[Resources] = weakref.WeakSet()
+
+
+def lock() -> Any:
+    """A reentrant lock that is free in a forked child, whoever held it: for what single steps of Python leave whole."""
+    made = threading.RLock()
+    _locks.add(made)
+    return made
+
+
+def whole_lock() -> Any:
+    """A reentrant lock, kept with the module that makes it: a fork waits until it is free. For what lies outside Python."""
+    made = lock()
+    _whole.append(made)
+    return made
+
+
+def watch(resources: Resources) -> None:
+    """Look after a session's counts and variables at forks."""
+    _sessions.add(resources)
+
+
+class _Fork(threading.local):
+    """What this thread holds while it forks."""
+
+    def __init__(self) -> None:
+        self.locks: list[Any] = []
+        self.quiet: list[tuple[Resources, int]] = []
+
+
+_fork = _Fork()
+
+
+def _before() -> None:
+    _fork.locks = [each for each in _whole if each.acquire(timeout=PATIENCE)]
+    _fork.quiet = [(each, each.record["reading"]) for each in list(_sessions)]
+    until = time.monotonic() + WRITERS_PATIENCE
+    for session, _ in _fork.quiet:
+        # As if Python read the variables: no step that changes them starts, and those under way end.
+        session.record["reading"] = 1
+        while session.record["writers"] and time.monotonic() < until:
+            time.sleep(50e-6)
+
+
+def _after_in_parent() -> None:
+    for session, before in _fork.quiet:
+        session.record["reading"] = before
+    for each in _fork.locks:
+        each.release()
+    _fork.quiet, _fork.locks = [], []
+
+
+def _after_in_child() -> None:
+    for session, _ in _fork.quiet:
+        session.forked()
+    for each in list(_locks):
+        each._at_fork_reinit()
+    _fork.quiet, _fork.locks = [], []
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
