@@ -14,6 +14,7 @@ from stepjit.framework.scopes import AttrScope, ColocateScope, ControlScope, Dev
 from stepjit.framework.stack import Entered, default_graphs, get_default_graph, reset_default_graph
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit_compiler.opdef import OpDef, lookup
+from stepjit_runtime import forking
 from stepjit_runtime.dtypes import DType
 
 __all__ = [
@@ -56,7 +57,7 @@ class Graph:
         self.local = _Local()
         self.known: dict[Tensor, Any] = {}
         """Values found by `inference`, by tensor."""
-        self.lock = threading.RLock()
+        self.lock = forking.lock()
         self._names: dict[str, int] = {}
         self._collections: dict[Any, list[Any]] = {}
         self._finalized = False
