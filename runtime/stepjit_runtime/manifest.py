@@ -98,6 +98,8 @@ class KernelText:
     """Bytes read, an extent."""
     writes: str = "0"
     """Bytes written, an extent."""
+    nodes: tuple[int, ...] = ()
+    """By op: a number that it has in all kernels that compute it."""
 
 
 @dataclass(frozen=True)

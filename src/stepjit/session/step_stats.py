@@ -58,11 +58,11 @@ def _owners(kernels: Sequence[KernelText]) -> dict[int, int]:
     """By node: the kernel that it is reported in. A node may be computed by several: then by the one that stores it."""
     found: dict[int, int] = {}
     for number, kernel in enumerate(kernels):
-        for origin in kernel.origins:
-            found.setdefault(origin, number)
+        for node in kernel.nodes:
+            found.setdefault(node, number)
     for number, kernel in enumerate(kernels):
         for store in kernel.stores:
-            found[kernel.origins[store.op]] = number
+            found[kernel.nodes[store.op]] = number
     return found
 
 
@@ -72,7 +72,7 @@ def _members(
     shares: dict[Any, _Share] = {}
     for place, origin in enumerate(kernel.origins):
         op = _op(call, origin)
-        if op is None or owner.get(origin) != number:
+        if op is None or owner.get(kernel.nodes[place]) != number:
             continue
         share = shares.setdefault(op, _Share(op))
         share.last = place

@@ -55,7 +55,8 @@ class ChromeTrace:
     def format_to_string(self, pretty: bool = False) -> str:
         """The whole trace as JSON."""
         events = [*self._metadata, *self._events]
-        return json.dumps({"traceEvents": events}, indent=4 if pretty else None, separators=None if pretty else (",", ":"))
+        whole = {"traceEvents": events}
+        return json.dumps(whole, indent=4) if pretty else json.dumps(whole, separators=(",", ":"))
 
 
 @dataclass
