@@ -72,6 +72,7 @@ def _kernel(plan: Plan, kernel: Kernel, cost: str) -> KernelText:
         stores=tuple(_store(plan, kernel, ref) for ref in kernel.outputs if ref.node in kernel.nodes),
         reads=str(work.bytes_read(plan.step, kernel)),
         writes=str(work.bytes_written(plan.step, kernel)),
+        nodes=kernel.nodes,
     )
 
 
