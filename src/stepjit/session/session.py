@@ -192,7 +192,6 @@ class BaseSession:
         if accept_options:
             made = CallableWithOptions(self, made, fetches, feed_list)
         made.recipe = Recipe(self, fetches, feed_list, accept_options)
-        made.traced = partial(self._callable, fetches, keys, exact)
         return made
 
     def _callable(self, structure: Any, keys: Sequence[Any], exact: bool, tracer: Any = None) -> Callable[..., Any]:
