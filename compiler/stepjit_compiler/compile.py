@@ -23,6 +23,7 @@ from stepjit_compiler.passes.part_swaps import part_swaps
 from stepjit_compiler.passes.plan_memory import plan_memory
 from stepjit_compiler.passes.simplify import simplify
 from stepjit_compiler.plan_text import kernels_text, plan_text
+from stepjit_compiler.regions import CONTROL, with_regions
 from stepjit_compiler.step_builder import NeedsShapeError
 from stepjit_compiler.step_text import to_text
 from stepjit_compiler.store import About
@@ -198,15 +199,27 @@ def _numbered(step: Step) -> tuple[Step, tuple[int, ...]]:
 
     Equal steps of two graphs share a program, though the graphs may number their ops in different ways.
     """
-    origins = [node.origin for node in step.nodes]
-    nodes = tuple(replace(node, origin=i) for i, node in enumerate(step.nodes))
-    first_slot = len(nodes)
-    slots = tuple(replace(slot, origin=first_slot + k) for k, slot in enumerate(step.slots))
-    first_check = first_slot + len(slots)
-    checks = tuple(replace(check, origin=first_check + k) for k, check in enumerate(step.checks))
-    origins += [slot.origin for slot in step.slots] + [check.origin for check in step.checks]
+    origins: list[int] = []
+    numbered = _renumbered(step, origins)
     names = tuple(step.names[origin] if 0 <= origin < len(step.names) else "" for origin in origins)
-    return replace(step, nodes=nodes, slots=slots, checks=checks, names=names), tuple(origins)
+    return replace(numbered, names=names), tuple(origins)
+
+
+def _renumbered(step: Step, origins: list[int]) -> Step:
+    """The step with origins counted from len(origins) on: of its nodes, slots and checks, then of regions."""
+    first = len(origins)
+    origins += [node.origin for node in step.nodes]
+    nodes = [replace(node, origin=first + i) for i, node in enumerate(step.nodes)]
+    first = len(origins)
+    origins += [slot.origin for slot in step.slots]
+    slots = tuple(replace(slot, origin=first + k) for k, slot in enumerate(step.slots))
+    first = len(origins)
+    origins += [check.origin for check in step.checks]
+    checks = tuple(replace(check, origin=first + k) for k, check in enumerate(step.checks))
+    for i, node in enumerate(nodes):
+        if node.op in CONTROL:
+            nodes[i] = with_regions(node, lambda name, region: _renumbered(region, origins))
+    return replace(step, nodes=tuple(nodes), slots=slots, checks=checks)
 
 
 def _dump(name: str, text: str) -> None:

@@ -13,6 +13,7 @@ from stepjit_compiler.ir import Node, Ref, Slot, Step, StepFailure, Type
 from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import Call, OpDef
 from stepjit_compiler.passes.expand import expand
+from stepjit_compiler.regions import CONTROL, regions_of
 from stepjit_compiler.step_builder import SOURCES, plain_attrs
 from stepjit_runtime.errors import FAILED_PRECONDITION, UNIMPLEMENTED, OpFailure
 
@@ -33,17 +34,9 @@ def interpret(
     """
     if any(not _runs(node) for node in step.nodes):
         step = expand(step, lambda op: op.reference is None)
-    run = _Run(step, feeds, slots, streams)
-    for check in step.checks:
-        if check.fails(run.values):
-            raise StepFailure(check.origin, OpFailure(check.message))
-    for i, node in enumerate(step.nodes):
-        try:
-            run.node(i, node)
-        except OpFailure as failure:
-            raise StepFailure(node.origin, failure) from None
-    changed = run.assigned | {slot: run.arrays[ref] for slot, ref in step.writes}
-    return [run.arrays[ref] for ref in step.fetches], changed
+    run = _Run(step, feeds, slots, streams, bind_feeds(step.feeds, feeds))
+    fetched = run.all()
+    return fetched, run.assigned | {slot: run.arrays[ref] for slot, ref in step.writes}
 
 
 def run_op(op: OpDef, call: Call, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -75,18 +68,33 @@ def bind_feeds(feeds: Sequence[Type], arrays: Sequence[np.ndarray]) -> dict[str,
 
 
 def _runs(node: Node) -> bool:
+    if node.op in CONTROL:
+        return all(_runs(each) for _, region in regions_of(node) for each in region.nodes)
     op = opdef.lookup(node.op)
     return op is None or op.reference is not None or not isinstance(op.lower, Composite)
 
 
 class _Run:
     def __init__(
-        self, step: Step, feeds: Sequence[np.ndarray], slots: Sequence[Any], streams: Mapping[int, Any]
-    ) -> None:
+        self, step: Step, feeds: Sequence[np.ndarray], slots: Sequence[Any], streams: Mapping[int, Any],
+        values: dict[str, int],
+    ) -> None:  # fmt: skip
         self.step, self.feeds, self.slots, self.streams = step, feeds, slots, streams
-        self.values = bind_feeds(step.feeds, feeds)
+        self.values = values
         self.arrays: dict[Ref, np.ndarray] = {}
         self.assigned: dict[int, np.ndarray] = {}
+
+    def all(self) -> list[np.ndarray]:
+        """Run the step; what it fetches."""
+        for check in self.step.checks:
+            if check.fails(self.values):
+                raise StepFailure(check.origin, OpFailure(check.message))
+        for i, node in enumerate(self.step.nodes):
+            try:
+                self.node(i, node)
+            except OpFailure as failure:
+                raise StepFailure(node.origin, failure) from None
+        return [self.arrays[ref] for ref in self.step.fetches]
 
     def node(self, i: int, node: Node) -> None:
         """Run node number i."""
@@ -104,6 +112,12 @@ class _Run:
         if node.op == "Const":
             self.arrays[Ref(i, 0)] = node.attr["value"].array
             return
+        if node.op in CONTROL:
+            results = self.branch(node, inputs) if node.op == "_If" else self.loop(node, inputs)
+            for k, (array, type_) in enumerate(zip(results, node.types, strict=True)):
+                self.bind(i, node, array, type_)
+                self.arrays[Ref(i, k)] = array
+            return
         op = opdef.lookup(node.op)
         if op is None:
             raise OpFailure(f"Op type not registered '{node.op}'")
@@ -113,6 +127,37 @@ class _Run:
         for k, (array, type_) in enumerate(zip(results, node.types)):
             self.bind(i, node, array, type_)
             self.arrays[Ref(i, k)] = array
+
+    def branch(self, node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return self.region(node.attr["then" if inputs[0] else "else"], inputs[1:])
+
+    def loop(self, node: Node, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        variables, rows = list(inputs), []
+        while self.region(node.attr["cond"], variables)[0]:
+            found = self.region(node.attr["body"], variables)
+            variables = found[: len(variables)]
+            rows.append(found[len(variables) :])
+        stacked = [
+            np.stack([row[k] for row in rows]) if rows else self.no_rows(type_)
+            for k, type_ in enumerate(node.types[len(variables) :])
+        ]
+        return [*variables, *stacked]
+
+    def no_rows(self, type_: Type) -> np.ndarray:
+        known = [dims.evaluate(e, self.values) if dims.symbols(e) <= self.values.keys() else 0 for e in type_.dims[1:]]
+        return np.zeros((0, *known), type_.dtype.np)
+
+    def region(self, region: Step, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run a step inside a node, which may write through to the host."""
+        values = dict(self.values)
+        for type_, array in zip(region.feeds, feeds, strict=True):
+            for extent, have in zip(type_.dims, array.shape):
+                if isinstance(extent, Dim) and extent is dims.symbol(str(extent)):
+                    values[str(extent)] = have
+        run = _Run(region, feeds, self.slots, self.streams, values)
+        fetched = run.all()
+        self.assigned |= run.assigned
+        return fetched
 
     def call(self, node: Node) -> Call:
         attrs = plain_attrs(node.attrs)

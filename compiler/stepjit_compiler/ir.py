@@ -170,6 +170,10 @@ class Step:
     def type(self, ref: Ref) -> Type:
         return self.nodes[ref[0]].types[ref[1]]
 
+    def results(self) -> list[Type]:
+        """The types of the fetches."""
+        return [self.type(ref) for ref in self.fetches]
+
     def refs(self) -> Iterator[tuple[Ref, Type]]:
         """All values with their types, in order."""
         for i, node in enumerate(self.nodes):

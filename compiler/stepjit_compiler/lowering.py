@@ -9,6 +9,7 @@ Contraction  a matrix product
 Composite    replaced by other ops before fusion
 Scatter      a copy of the first input in which rows named by indices are changed
 Update       new values of variables, computed by other ops
+Control      a branch or a loop over Steps that stand in the op's attrs
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from stepjit_runtime.errors import INVALID_ARGUMENT
 
 
 def always(call: Any) -> bool:
@@ -54,6 +57,7 @@ class Check:
     indices: int
     bound: Any
     message: str = "indices[{at}] = {value} is not in [0, {bound})"
+    code: int = INVALID_ARGUMENT
 
 
 @dataclass(frozen=True)
@@ -127,3 +131,11 @@ class Update:
     slots: tuple[int, ...]
     expand: Callable[..., Sequence[Any]]
     result: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """`kind` is `if` or `while`: native jumps around the code of regions; what `when` refuses is driven by Python."""
+
+    kind: str
+    when: Callable[[Any], bool]

@@ -13,8 +13,9 @@ import numpy as np
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Attrs, Check, Literal, Node, Ref, Slot, Step, Type
-from stepjit_compiler.lowering import Composite, always
+from stepjit_compiler.lowering import Composite, Control, always
 from stepjit_compiler.opdef import Call, Inference, OpDef, ShapeLike
+from stepjit_compiler.regions import first_born
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import OpFailure
@@ -26,6 +27,9 @@ SOURCES = frozenset(("_Feed", "_Read", "_Initialized", "_Dims"))
 """The ops that a Step has of its own (see `ir`): they have no inputs and no definition."""
 
 UnsureShape = tuple[Extent | None, ...]
+
+NATIVE_CONTROL = False
+"""Whether branches and loops become native code where they can; else Python drives them all."""
 
 KNOWN_ELEMENTS = 64
 """Integer tensors up to this many elements are followed as extents."""
@@ -169,7 +173,7 @@ class StepBuilder:
         self._same: dict[Any, int] = {}
         self._known: dict[Ref, np.ndarray | None] = {}
         self._equal: dict[str, Extent] = {}
-        self._born = 0
+        self._born = first_born(self.feeds)
         self._births: dict[str, int] = {}
         """By extent that is born in mid-step: the node that brings it."""
 
@@ -235,6 +239,12 @@ class StepBuilder:
         shape = node.types[0].dims
         flat = [self.resolve(extent) for extent in node.attr["dims"]]
         return self.dims(flat if shape else flat[0], node.types[0].dtype).node
+
+    def region(self, region: Step) -> Step:
+        """A step inside a node that is being copied, built again: for feeds that may have other types than before."""
+        from stepjit_compiler.passes.rebuild import rebuild
+
+        return rebuild(region, StepBuilder(region.feeds))
 
     def emit(self, name: str, inputs: Sequence[Ref], attrs: Mapping[str, Any]) -> tuple[Ref, ...]:
         """Add a node on behalf of the one that is being copied; returns what stands for its outputs."""
@@ -384,6 +394,8 @@ class StepBuilder:
         lower = op.lower
         if lower is None:
             return False
+        if isinstance(lower, Control):
+            return NATIVE_CONTROL and lower.when(self.call(node))
         if not isinstance(lower, Composite):
             ins = [self.type(ref) for ref in node.inputs]
             if any(t.dtype not in opdef.NATIVE for t in (*ins, *node.types)):

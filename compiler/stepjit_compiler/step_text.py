@@ -7,6 +7,10 @@
     %1 = Const {dtype=f32, value=<f32[] 2.0>} : f32[]  ; @3
     %2 = TopKV2 %0, %1 {T=f32, sorted=true} : f32[s0_0,2], i32[s0_0,2]  ; @4 top
     %3 = PyFunc %2:1 {token=b'f'} : f32[h1] host after %0, %2  ; @5
+    %4 = _While %0 {T=(f32), Tout=(f32), stacked=0} : f32[s0_0,784]
+      body:
+        feed 0 : f32[s0_0,784]
+        ...
     fetch %2, %2:1
     write 0 = %3
     target %3
@@ -19,8 +23,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -28,6 +34,7 @@ import numpy as np
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim
 from stepjit_compiler.ir import INLINE_BYTES, Check, Literal, Node, Ref, Slot, Step, Type, is_splat
+from stepjit_compiler.regions import regions_of
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 
@@ -37,20 +44,25 @@ READABLE_ELEMENTS = 16
 
 def to_text(step: Step, names: bool = True) -> str:
     """The step's text; without `names` the canonical one, which has no comments."""
-    comment = _commenter(step) if names else lambda origin: ""
-    type_text = _TypeTexts()
+    return "\n".join(_lines(step, _commenter(step) if names else lambda origin: "", _TypeTexts())) + "\n"
+
+
+def _lines(step: Step, comment: Callable[[int], str], type_text: Mapping[Type, str]) -> list[str]:
     lines = [f"feed {i} : {type_}" for i, type_ in enumerate(step.feeds)]
     lines += [f"slot {i} : {slot.kind} {slot.type}{comment(slot.origin)}" for i, slot in enumerate(step.slots)]
     for check in step.checks:
         lines.append(f"check {check.holds} {check.a} {check.b} {check.message.encode()!r}{comment(check.origin)}")
     for i, node in enumerate(step.nodes):
         lines.append(f"%{i} = {_node_text(node, type_text)}{comment(node.origin)}")
+        for name, region in regions_of(node):
+            lines.append(f"  {name}:")
+            lines += ["    " + line for line in _lines(region, comment, type_text)]
     if step.fetches:
         lines.append("fetch " + ", ".join(map(_ref_text, step.fetches)))
     lines += [f"write {slot} = {_ref_text(ref)}" for slot, ref in step.writes]
     if step.targets:
         lines.append("target " + ", ".join(f"%{node}" for node in step.targets))
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def node_text(step: Step, number: int) -> str:
@@ -66,19 +78,46 @@ def literals(step: Step) -> dict[str, np.ndarray]:
         for _, value in node.attrs:
             if type(value) is Literal and _is_large(value.array):
                 found[_digest(value)] = value.array
+        for _, region in regions_of(node):
+            found.update(literals(region))
     return found
 
 
 def parse(text: str, literals: Mapping[str, np.ndarray] = {}) -> Step:
     """The step whose text this is; ValueError naming the line that is none of it."""
-    parser = _Parser(literals)
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith(";"):
-            try:
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if not _is_idle(line)]
+    return _parsed(lines, 0, literals).step()
+
+
+def _is_idle(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith(";")
+
+
+def _parsed(lines: Sequence[tuple[int, str]], indent: int, literals: Mapping[str, np.ndarray]) -> _Parser:
+    """The parser of a step whose lines are indented so far; deeper ones are regions of the node above them."""
+    parser, at = _Parser(literals), 0
+    while at < len(lines):
+        number, line = lines[at]
+        at += 1
+        try:
+            if not _is_head(line, indent):
                 parser.line(line)
-            except (ValueError, KeyError) as error:
-                raise ValueError(f"line {number}: {error}: {line}") from None
-    return parser.step()
+                continue
+            start = at
+            while at < len(lines) and lines[at][1].startswith(" " * (indent + 4)):
+                at += 1
+            inner = _parsed(lines[start:at], indent + 4, literals)
+            parser.region(line.strip()[:-1], inner)
+        except (ValueError, KeyError) as error:
+            if str(error).startswith("line "):
+                raise
+            raise ValueError(f"line {number}: {error}: {line}") from None
+    return parser
+
+
+def _is_head(line: str, indent: int) -> bool:
+    """Whether the line names the region that follows."""
+    return line.startswith(" " * (indent + 2)) and line.endswith(":")
 
 
 # --- Printing ---------------------------------------------------------------------------------------------------
@@ -106,8 +145,9 @@ def _node_text(node: Node, type_text: Mapping[Type, str]) -> str:
     text = node.op
     if node.inputs:
         text += " " + ", ".join([f"%{n}:{k}" if k else f"%{n}" for n, k in node.inputs])
-    if node.attrs:
-        text += " {" + ", ".join([f"{name}={_value_text(value)}" for name, value in node.attrs]) + "}"
+    attrs = [f"{name}={_value_text(value)}" for name, value in node.attrs if type(value) is not Step]
+    if attrs:
+        text += " {" + ", ".join(attrs) + "}"
     text += " : " + (", ".join([type_text[type_] for type_ in node.types]) or "none")
     if node.host:
         text += " host"
@@ -342,6 +382,12 @@ class _Parser:
         host = scan.take("host")
         after = tuple(ref.node for ref in scan.refs()) if scan.take("after") else ()
         self.nodes.append(Node(op, tuple(inputs), tuple(attrs), tuple(types), after, self.origin(scan), host))
+
+    def region(self, name: str, inner: _Parser) -> None:
+        """The last node has this region."""
+        node = self.nodes[-1]
+        self.nodes[-1] = replace(node, attrs=tuple(sorted((*node.attrs, (name, inner.step())), key=itemgetter(0))))
+        self.names |= inner.names
 
     def value(self, scan: _Scanner) -> Any:
         if scan.take("<"):

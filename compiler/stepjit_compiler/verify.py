@@ -17,6 +17,9 @@ Extents
   - a symbol is a feed's (`s<feed>_<axis>`), or born by an earlier node (`h<number>`), and born once
   - what a step assumes of extents when it begins is in its checks: every condition that a rule asks for, and only over
     feeds' symbols
+Regions (the Steps inside nodes)
+  - each is a Step by these rules, over the inputs of its node; it has no slots of its own and writes none
+  - both branches have the same results; a loop's body gives its variables, and its condition one bool
 """
 
 from __future__ import annotations
@@ -27,8 +30,10 @@ from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Check, Node, Ref, Step, Type
 from stepjit_compiler.opdef import OpDef
+from stepjit_compiler.regions import CONTROL, parameters, regions_of
 from stepjit_compiler.step_builder import SOURCES, NeedsStaticError, StepBuilder, UnsureShape, is_late
 from stepjit_compiler.step_text import node_text
+from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import OpFailure
 
@@ -126,6 +131,8 @@ class _Verifier:
             self.fail(f"there is no op type '{node.op}'")
             return
         self.attrs(op, node)
+        if node.op in CONTROL:
+            self.regions(node)
         try:
             shapes, late = self.builder.infer(op, node.inputs, node.attrs)
         except (OpFailure, NeedsStaticError, KeyError) as error:
@@ -140,6 +147,29 @@ class _Verifier:
         host = late or not self.builder.is_native(op, node)
         if host != node.host:
             self.fail("is run by Python, so must be marked `host`" if host else "is native, but marked `host`")
+
+    def regions(self, node: Node) -> None:
+        inputs = [self.step.type(ref) for ref in node.inputs]
+        wanted = parameters(node, inputs, inputs)
+        for name, region in regions_of(node):
+            have = [(type_.dtype, len(type_.dims)) for type_ in region.feeds]
+            if have != [(type_.dtype, len(type_.dims)) for type_ in wanted]:
+                self.fail(f"the feeds of '{name}' are not the node's inputs")
+            if region.slots or region.writes:
+                self.fail(f"'{name}' has slots of its own")
+            try:
+                verify(region)
+            except VerifyError as error:
+                self.fail(f"in '{name}': {error}")
+        first, second = (region.results() for _, region in regions_of(node))
+        if node.op == "_If" and [t.dtype for t in first] != [t.dtype for t in second]:
+            self.fail("the branches have different results")
+        if node.op == "_While":
+            if [(t.dtype, t.dims) for t in second] != [(dtypes.bool_, ())]:
+                self.fail("the condition is no bool")
+            variables = [t.dtype for t in first[: len(inputs)]]
+            if variables != [t.dtype for t in inputs] or len(first) != len(inputs) + node.attr["stacked"]:
+                self.fail("the body does not give the loop's variables")
 
     def attrs(self, op: OpDef, node: Node) -> None:
         names = [name for name, _ in node.attrs]

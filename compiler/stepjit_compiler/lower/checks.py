@@ -27,7 +27,7 @@ def _emit_check(point: Point, i: int, check: Check) -> None:
     ref = node.inputs[check.indices]
     type_ = point.step.type(ref)
     number = len(point.failures)
-    point.failures.append(Failure(check.message, node.origin))
+    point.failures.append(Failure(check.message, node.origin, check.code))
     bound = point.extent(check.bound)
     size = dims.product(type_.dims)
     with point.scope():

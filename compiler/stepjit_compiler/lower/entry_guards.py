@@ -10,6 +10,7 @@ from stepjit_compiler.lower.builder import Value
 from stepjit_compiler.lower.entry_frame import POINTER, Frame
 from stepjit_compiler.lower.entry_text import ARRAY
 from stepjit_compiler.plan import Plan
+from stepjit_compiler.regions import required
 from stepjit_runtime import abi, dtypes, support
 from stepjit_runtime.dtypes import DType
 
@@ -28,6 +29,7 @@ class Guards(Frame):
         self.slot_data: dict[int, Value] = {}
         self.initialised: dict[Ref, Value] = {}
         self.reads = {node.attr["slot"] for node in self.step.nodes if node.op == "_Read"}
+        self.required = required(self.step)
         self.writes = {slot for slot, _ in self.step.writes}
 
     def guard(self) -> None:
@@ -158,7 +160,7 @@ class Guards(Frame):
         record = self.slot_records[slot]
         layout = self.field(record, abi.SLOT["layout"], "i64")
         self.refuse_if(self.b.compare("ne", layout, self.field(layouts, 8 * slot, "i64")), abi.SLOT_LAYOUT, slot)
-        if slot in self.reads:
+        if slot in self.required:
             holds = self.field(record, abi.SLOT["initialised"], "i64")
             self.refuse_if(self.b.compare("eq", holds, self.b.int64(0)), abi.SLOT_UNINITIALISED, slot)
         self.slot_data[slot] = self.field(record, abi.SLOT["data"])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from stepjit_compiler import work
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.ir import Literal, Node, Ref, Type
+from stepjit_compiler.ir import Literal, Node, Ref, Step, Type
 from stepjit_compiler.lower.entry_module import imports
 from stepjit_compiler.lower.kernel_code import KernelCode
 from stepjit_compiler.plan import Kernel, Plan
+from stepjit_compiler.step_text import literals, to_text
 from stepjit_runtime.manifest import CheckText, FailureText, HostOp, KernelText, Manifest, SlotText, StoreText, TypeText
 
 
@@ -95,7 +97,13 @@ def _constant(node: Node) -> np.ndarray:
     return value.array if isinstance(value, Literal) else np.asarray(value)
 
 
+def _attr(value: Any) -> Any:
+    if isinstance(value, Step):
+        return {"text": to_text(value), "literals": literals(value)}
+    return value.array if isinstance(value, Literal) else value
+
+
 def _host(plan: Plan, node: Node) -> HostOp:
-    attrs = {name: value.array if isinstance(value, Literal) else value for name, value in node.attrs}
+    attrs = {name: _attr(value) for name, value in node.attrs}
     inputs = tuple(_type(plan.step.type(ref)) for ref in node.inputs)
     return HostOp(node.op, attrs, inputs, tuple(map(_type, node.types)), node.origin)

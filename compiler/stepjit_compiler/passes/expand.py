@@ -39,6 +39,9 @@ class _Expander(StepBuilder):
         super().__init__(step.feeds, step.slots, step.names)
         self.wanted = wanted
 
+    def region(self, region: Step) -> Step:
+        return expand(region, self.wanted)
+
     def outputs(self, index: int) -> tuple[Ref, ...]:
         node = self.nodes[index]
         op = opdef.lookup(node.op)

@@ -76,7 +76,7 @@ class StepError(Exception):
 
 
 @dataclass(frozen=True)
-class _Handle:
+class Handle:
     """Stands for a variable where an op wants the variable itself; `value` is what to read, where a write gave it."""
 
     slot: int
@@ -84,6 +84,8 @@ class _Handle:
 
 
 VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
+BRANCHES = ("If", "StatelessIf")
+LOOPS = ("While", "StatelessWhile", "_WhileStacked")
 
 
 def prune(request: Request) -> Pruned:
@@ -92,23 +94,15 @@ def prune(request: Request) -> Pruned:
     ops = _ordered(_needed(request, fed))
     if request.refs:
         ops.sort(key=lambda op: op.type not in VARIABLES)  # what refers to them does not tell that they come first
-    translation = _Translation(request, fed, ops)
-    for number, op in enumerate(ops):
-        translation.builder.origin = number
-        try:
-            translation.translate(number, op)
-        except OpFailure as failure:
-            raise StepError(op, failure) from None
-        except NeedsShapeError as error:
-            error.op = op
-            raise
+    translation = Translation(request, fed, ops)
+    translation.translate_all(list(ops))
     return Pruned(translation.finish(), tuple(ops), translation.type_of)
 
 
 def ops_of_step(fetches: Sequence[Any], targets: Sequence[Any], feeds: Sequence[Any]) -> list[Any]:
-    """The graph's ops that such a step runs, in order; StepError when they form a cycle."""
+    """The graph's ops that such a step runs, in the order they were made."""
     request = Request(tuple(fetches), tuple(targets), tuple(feeds), ())
-    return _ordered(_needed(request, dict.fromkeys(feeds, 0)))
+    return sorted(_needed(request, dict.fromkeys(feeds, 0)), key=lambda op: op._id)
 
 
 def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
@@ -156,13 +150,21 @@ def _ordered(found: Mapping[Any, None]) -> list[Any]:
     return result
 
 
+def ops_of_region(region: Any) -> list[Any]:
+    """The ops that a region of the graph runs for its results, in order."""
+    return ops_of_step(region.outputs, (), region.inputs)
+
+
 @dataclass
-class _Translation:
+class Translation:
+    """A graph's ops put into a Step, one after another."""
+
     request: Request
     fed: Mapping[Any, int]
-    ops: Sequence[Any]
+    ops: list[Any]
+    """By origin: the graph's op. Those of regions come after the step's own."""
     builder: StepBuilder = field(init=False)
-    values: dict[Any, Ref | _Handle] = field(default_factory=dict)
+    values: dict[Any, Ref | Handle] = field(default_factory=dict)
     slots: dict[Any, int] = field(default_factory=dict)
     current: dict[int, Ref] = field(default_factory=dict)
     """By slot: what the step wrote last."""
@@ -170,17 +172,43 @@ class _Translation:
     """Slots that Python writes when all else is done: native code can't change their shape, or their dtype's values."""
     effects: list[int] = field(default_factory=list)
     """Nodes with effects on the host, in order."""
+    state: list[Slot] = field(init=False)
+    """The step's slots."""
+    streams: dict[Any, int] = field(default_factory=dict)
+    """By op that draws random numbers: its slot."""
+    numbers: dict[Any, int] = field(init=False)
+    """By graph op: its number among `ops`."""
 
     def __post_init__(self) -> None:
         self.builder = StepBuilder(self.request.feed_types, names=[op.name for op in self.ops])
+        self.state, self.numbers = self.builder.slots, {op: number for number, op in enumerate(self.ops)}
         for tensor, index in self.fed.items():
             self.values[tensor] = self.builder.feed(index)
+
+    def translate_all(self, ops: Sequence[Any]) -> None:
+        """Translate ops that are in order; StepError names the one that can't be built."""
+        for op in ops:
+            self.builder.origin = number = self.number(op)
+            try:
+                self.translate(number, op)
+            except OpFailure as failure:
+                raise StepError(op, failure) from None
+            except NeedsShapeError as error:
+                error.op = error.op or op
+                raise
+
+    def number(self, op: Any) -> int:
+        """The op's origin."""
+        if op not in self.numbers:
+            self.numbers[op] = len(self.ops)
+            self.ops.append(op)
+        return self.numbers[op]
 
     def translate(self, number: int, op: Any) -> None:
         if op.type in ("Placeholder", "PlaceholderV2"):
             raise OpFailure(missing_feed(op))
         if op.type in VARIABLES:
-            handle = _Handle(self._slot(number, op))
+            handle = Handle(self._slot(number, op))
             self._set(op, [handle])
             self.values.update({tensor: handle for tensor, variable in self.request.refs.items() if variable is op})
         elif op.type in ("NoOp", "ControlTrigger"):
@@ -191,6 +219,10 @@ class _Translation:
             self._set(op, [self._initialized_value(op)])
         elif op.type == "ReadVariableOp" or op.type == "PlaceholderWithDefault":
             self._set(op, [self._value(op.inputs[0])])
+        elif op.type in BRANCHES or op.type in LOOPS:
+            from stepjit_compiler.passes.prune_regions import translate_control
+
+            translate_control(self, op)
         else:
             self._translate_op(number, op)
 
@@ -205,8 +237,7 @@ class _Translation:
         if op in self.request.shapes:
             attrs["_shapes"] = self.request.shapes[op]
         if "seed2" in definition.attr and definition.stateful:
-            self.builder.slots.append(Slot("stream", Type(dtypes.int64, ()), number))
-            attrs["_slot"] = len(self.builder.slots) - 1
+            attrs["_slot"] = self._stream(number, op)
         inputs = [self._value(tensor) for tensor in op.inputs]
         after = self.effects[-1:] if definition.stateful else ()
         node = self.builder.add(op.type, inputs, attrs, after)
@@ -214,14 +245,20 @@ class _Translation:
             self.effects.append(node)
         self._set(op, [Ref(node, k) for k in range(len(self.builder.nodes[node].types))])
 
+    def _stream(self, number: int, op: Any) -> int:
+        if op not in self.streams:
+            self.state.append(Slot("stream", Type(dtypes.int64, ()), number))
+            self.streams[op] = len(self.state) - 1
+        return self.streams[op]
+
     def _update(self, op: Any, definition: opdef.OpDef) -> None:
         """An op that changes variables: compute the new values and note them."""
         update = definition.lower
         handles = [self.values[op.inputs[i]] for i in update.slots]
         for handle in handles:
-            if not isinstance(handle, _Handle):
+            if not isinstance(handle, Handle):
                 raise OpFailure(f"'{op.type}' needs a variable, but its input is fed or computed")
-        slots = [handle.slot for handle in handles if isinstance(handle, _Handle)]
+        slots = [handle.slot for handle in handles if isinstance(handle, Handle)]
         refs = [
             self._old_value(tensor, op, i in update.slots)
             for i, tensor in enumerate(op.inputs)
@@ -233,43 +270,58 @@ class _Translation:
         if op.outputs:
             result = update.result(self.builder, call, *refs) if update.result else new[0]
             refers = not update.result and op.outputs[0].dtype._is_ref_dtype
-            self._set(op, [_Handle(slots[0], result) if refers else result])
+            self._set(op, [Handle(slots[0], result) if refers else result])
 
     def _old_value(self, tensor: Any, op: Any, is_slot: bool) -> Ref | None:
         # A plain assignment does not read what it replaces, so the variable need not hold anything.
         if is_slot and op.type in ("Assign", "AssignVariableOp"):
             return None
         handle = self.values[tensor]
-        return self._held(handle.slot) if is_slot and isinstance(handle, _Handle) else self._value(tensor)
+        return self._held(handle.slot) if is_slot and isinstance(handle, Handle) else self._value(tensor)
 
     def _write(self, op: Any, slot: int, value: Ref) -> None:
-        have, new = self.builder.slots[slot].type, self.builder.type(value)
+        have, new = self.state[slot].type, self.builder.type(value)
         if have.dtype is not new.dtype:
             raise OpFailure(f"Assign of {new.dtype.name} to a variable of {have.dtype.name}")
+        if _static(have) and have.dims != new.dims and not self._may_reshape(op, have, new):
+            shapes = f"{opdef.show(have.dims)} rhs shape= {opdef.show(new.dims)}"
+            raise OpFailure(f"Assign requires shapes of both tensors to match. lhs shape= {shapes}")
+        self.take(slot, value)
+
+    def take(self, slot: int, value: Ref) -> None:
+        """From here on the variable holds that value."""
+        have, new = self.state[slot].type, self.builder.type(value)
         if not _static(have) or have.dims != new.dims or not opdef_native(have):
-            if _static(have) and not self._may_reshape(op, have, new):
-                shapes = f"{opdef.show(have.dims)} rhs shape= {opdef.show(new.dims)}"
-                raise OpFailure(f"Assign requires shapes of both tensors to match. lhs shape= {shapes}")
             self.by_host.add(slot)
         self.current[slot] = value
+
+    def entering(self, slot: int) -> tuple[Ref, Ref | None]:
+        """(value, missing) of a variable for a region: `missing`, unless it is None, says that there is no value."""
+        if slot in self.current:
+            return self.current[slot], None
+        origin = self.state[slot].origin
+        if self.state[slot].type.dims == (-1,):
+            raise OpFailure(f"Attempting to use uninitialized value {self.ops[origin].name}", FAILED_PRECONDITION)
+        missing = self.builder.op("LogicalNot", self.builder.initialized(slot, origin))
+        return self.builder.read(slot, origin), self.builder.op("Cast", missing, DstT=dtypes.int32)
 
     def _may_reshape(self, op: Any, have: Type, new: Type) -> bool:
         if op.attrs.get("validate_shape") is False or not opdef_native(have):
             return True
-        variable = self.ops[self.builder.slots[self._slot_of(op)].origin]
+        variable = self.ops[self.state[self._slot_of(op)].origin]
         shape = variable.attrs.get("shape")
         return (shape is None or None in shape) and op.type == "AssignVariableOp"
 
     def _slot_of(self, op: Any) -> int:
         handle = self.values[op.inputs[0]]
-        assert isinstance(handle, _Handle)
+        assert isinstance(handle, Handle)
         return handle.slot
 
     def type_of(self, tensor: Any) -> Type | None:
         """The type of a tensor's value; of a variable's handle, the variable's."""
         value = self.values.get(tensor)
-        if isinstance(value, _Handle):
-            return self.builder.slots[value.slot].type
+        if isinstance(value, Handle):
+            return self.state[value.slot].type
         return None if value is None else self.builder.type(value)
 
     def _slot(self, number: int, op: Any) -> int:
@@ -280,13 +332,13 @@ class _Translation:
                 shape = self.request.variable_shape(op)
             # Unknown and empty as yet: rank 0 stands in; nothing may read it before it is assigned.
             type_ = Type(op.attrs["dtype"].base_dtype, (-1,) if shape is None else tuple(shape))
-            self.builder.slots.append(Slot("variable", type_, number))
-            self.slots[key] = len(self.builder.slots) - 1
+            self.state.append(Slot("variable", type_, number))
+            self.slots[key] = len(self.state) - 1
         return self.slots[key]
 
     def _value(self, tensor: Any) -> Ref:
         value = self.values[tensor]
-        if not isinstance(value, _Handle):
+        if not isinstance(value, Handle):
             return value
         return self._held(value.slot) if value.value is None else value.value
 
@@ -294,8 +346,8 @@ class _Translation:
         """What a variable holds now."""
         if slot in self.current:
             return self.current[slot]
-        origin = self.builder.slots[slot].origin
-        if self.builder.slots[slot].type.dims == (-1,):
+        origin = self.state[slot].origin
+        if self.state[slot].type.dims == (-1,):
             raise OpFailure(f"Attempting to use uninitialized value {self.ops[origin].name}", FAILED_PRECONDITION)
         return self.builder.read(slot, origin)
 
@@ -315,7 +367,7 @@ class _Translation:
         self.effects.append(node)
         return Ref(node, 0)
 
-    def _set(self, op: Any, refs: Sequence[Ref | _Handle]) -> None:
+    def _set(self, op: Any, refs: Sequence[Ref | Handle]) -> None:
         for tensor, ref in zip(op.outputs, refs):
             self.values.setdefault(tensor, ref)
 
@@ -323,9 +375,10 @@ class _Translation:
         fetches = [self._value(tensor) for tensor in self.request.fetches]
         native = [(slot, value) for slot, value in sorted(self.current.items()) if slot not in self.by_host]
         for slot in sorted(self.by_host):
-            self.builder.origin = self.builder.slots[slot].origin
+            self.builder.origin = self.state[slot].origin
             node = self.builder.add("_AssignAny", [self.current[slot]], {"slot": slot}, self.effects[-1:])
             self.effects.append(node)
+        self.builder.names = [op.name for op in self.ops]
         # A random op was asked for even when nothing reads it: its stream moves on.
         return self.builder.finish(fetches, native, [*self.effects, *self._asked_for()])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from stepjit_compiler import opdef
+from collections.abc import Sequence
+
+from stepjit_compiler import dims, opdef, regions
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Node, Ref, Step, StepFailure
 from stepjit_compiler.lowering import Composite
@@ -29,6 +31,8 @@ def rebuild(step: Step, builder: StepBuilder) -> Step:
         builder.after = after
         start = len(builder.nodes)
         try:
+            if node.op in regions.CONTROL:
+                node = _with_regions(step, node, builder, inputs, late)
             index = builder.copy(late.renamed(node), inputs, after)
             refs = builder.outputs(index)
         except OpFailure as failure:
@@ -42,6 +46,17 @@ def rebuild(step: Step, builder: StepBuilder) -> Step:
     return builder.finish(fetches, writes, targets)
 
 
+def _with_regions(
+    step: Step, node: Node, builder: StepBuilder, inputs: Sequence[Ref], late: _LateExtents
+) -> Node:
+    """The node with its regions built again, for the types that its inputs have now."""
+    old, new = [step.type(ref) for ref in node.inputs], [builder.type(ref) for ref in inputs]
+    feeds = regions.parameters(node, old, new)
+    held = {name for type_ in old for extent in type_.dims for name in dims.symbols(extent)}
+    names = {name: builder.resolve(dims.symbol(name)) for name in held} | late.names
+    return regions.with_regions(node, lambda name, each: builder.region(regions.retyped(each, feeds, names)))
+
+
 def _workers(builder: StepBuilder, index: int, refs: tuple[Ref, ...], start: int) -> tuple[int, ...]:
     """The nodes that do the work of node `index`: those of `refs`, and those with effects added since `start`."""
     found = {ref.node for ref in refs}
@@ -53,7 +68,7 @@ def _has_effect(node: Node) -> bool:
     op = opdef.lookup(node.op)
     if op is None or (isinstance(op.lower, Composite) and not node.host):
         return False
-    return op.stateful or not node.types
+    return regions.has_effect(node) or not node.types
 
 
 class _LateExtents:

@@ -79,6 +79,9 @@ class Simplifier(StepBuilder):
         super().assume(checks)  # type: ignore[arg-type]
         self.equalities_assumed = self.equalities
 
+    def region(self, region: Step) -> Step:
+        return simplify(region)
+
     def outputs(self, index: int) -> tuple[Ref, ...]:
         found = self._simple.get(index)
         if found is None:

@@ -9,8 +9,10 @@ import numpy as np
 
 from stepjit.session.attempts import fits, recorded
 from stepjit.session.failures import op_error
+from stepjit.session.regions import driven
 from stepjit_compiler import opdef
 from stepjit_compiler.opdef import Call
+from stepjit_compiler.regions import CONTROL
 from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import INTERNAL, OpFailure
 from stepjit_runtime.manifest import HostOp
@@ -58,6 +60,10 @@ def _compute(
             return ()
 
         return assign
+    if host.op in CONTROL:
+        return driven(
+            host, ops, resources, lambda inner, own: host_function(inner, own, resources, variables, slots)
+        )
     definition = opdef.lookup(host.op)
     assert definition is not None
     attrs = {name: value for name, value in host.attrs.items() if name != "_shapes"}

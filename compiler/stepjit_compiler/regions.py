@@ -1,0 +1,105 @@
+"""Regions, the Steps inside nodes: finding them, and putting a region into other surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from stepjit_compiler import dims, opdef
+from stepjit_compiler.dims import Dim, Extent
+from stepjit_compiler.ir import Node, Step, Type
+
+CONTROL = ("_If", "_While")
+
+
+def regions_of(node: Node) -> list[tuple[str, Step]]:
+    """(attr, region) of a node, by name."""
+    return [(name, value) for name, value in node.attrs if type(value) is Step] if node.op in CONTROL else []
+
+
+def with_regions(node: Node, change: Callable[[str, Step], Step]) -> Node:
+    """The node with every region as `change(attr, region)` gives it."""
+    attrs = tuple((name, change(name, value) if type(value) is Step else value) for name, value in node.attrs)
+    return replace(node, attrs=attrs)
+
+
+def has_effect(node: Node) -> bool:
+    """Whether running the node shows beyond its results: on the host, or in a stream of random numbers."""
+    if node.op in CONTROL:
+        return any(map(has_effects, (region for _, region in regions_of(node))))
+    op = opdef.lookup(node.op)
+    return op is not None and op.stateful
+
+
+def has_effects(step: Step) -> bool:
+    return any(map(has_effect, step.nodes))
+
+
+def required(step: Step) -> set[int]:
+    """The slots that must hold a value when the step begins: read by others than regions, which look for themselves."""
+    reads = {i: node.attr["slot"] for i, node in enumerate(step.nodes) if node.op == "_Read"}
+    used = {ref.node for node in step.nodes if node.op not in CONTROL for ref in node.inputs}
+    used |= {ref.node for ref in step.fetches} | {ref.node for _, ref in step.writes}
+    return {slot for i, slot in reads.items() if i in used}
+
+
+def parameters(node: Node, old: Sequence[Type], new: Sequence[Type]) -> list[Type]:
+    """What the feeds of the node's regions become when its inputs, of types `old`, are of types `new`."""
+    if node.op == "_If":
+        return list(new[1:])
+    feeds = node.attr["body"].feeds
+    taken = [name for type_ in new for extent in type_.dims for name in dims.symbols(extent)]
+    number = max([_late_number(name) for name in taken], default=0)
+    found = []
+    for feed, before, after in zip(feeds, old, new, strict=True):
+        extents: list[Extent] = []
+        for own, was, now in zip(feed.dims, before.dims, after.dims, strict=True):
+            if own != was:
+                # It changes from trip to trip, so it has a name that only the region knows.
+                number += 1
+                now = dims.symbol(f"h{number}")
+            extents.append(now)
+        found.append(Type(after.dtype, tuple(extents)))
+    return found
+
+
+def first_born(feeds: Sequence[Type]) -> int:
+    """How many late extents a region with these feeds has before its own."""
+    names = (name for type_ in feeds for extent in type_.dims for name in dims.symbols(extent))
+    return max(map(_late_number, names), default=0)
+
+
+def _late_number(name: str) -> int:
+    return int(name[1:]) if name[0] == "h" and name[1:].isdigit() else 0
+
+
+def retyped(region: Step, feeds: Sequence[Type], names: Mapping[str, Extent]) -> Step:
+    """The region over other feeds, with other extents for the symbols of its old ones; nodes' types are left as is."""
+    known = {name for type_ in region.feeds for extent in type_.dims for name in dims.symbols(extent)}
+    mine: dict[str, Extent] = {name: extent for name, extent in names.items() if name in known}
+    for old, new in zip(region.feeds, feeds, strict=True):
+        for was, now in zip(old.dims, new.dims, strict=True):
+            if isinstance(was, Dim) and was is dims.symbol(str(was)):
+                mine.setdefault(str(was), now)
+    mine = {name: extent for name, extent in mine.items() if str(extent) != name}
+    if not mine:
+        return region if tuple(feeds) == region.feeds else replace(region, feeds=tuple(feeds))
+    checks = tuple(
+        replace(check, a=dims.substitute(check.a, mine), b=dims.substitute(check.b, mine)) for check in region.checks
+    )
+    nodes = tuple(_renamed(node, mine) for node in region.nodes)
+    return replace(region, nodes=nodes, feeds=tuple(feeds), checks=checks)
+
+
+def _renamed(node: Node, names: Mapping[str, Extent]) -> Node:
+    types = tuple(type_.substitute(names) for type_ in node.types)
+    if node.op == "_Dims":
+        flat = tuple(dims.substitute(extent, names) for extent in node.attr["dims"])
+        return replace(node, attrs=(("dims", flat),), types=types)
+    if node.op in CONTROL:
+        return replace(with_regions(node, lambda name, region: _inside(region, names)), types=types)
+    return node if types == node.types else replace(node, types=types)
+
+
+def _inside(region: Step, names: Mapping[str, Extent]) -> Step:
+    return retyped(region, [type_.substitute(names) for type_ in region.feeds], names)
