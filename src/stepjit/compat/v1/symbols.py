@@ -48,6 +48,7 @@ from stepjit.ops.math import (
     accumulate_n, add, add_n, atan2, div, div_no_nan, divide, floor_div, floordiv, floormod, maximum, minimum, mod,
     multiply, pow, scalar_mul, squared_difference, subtract, truediv, truncatediv, truncatemod,
 )  # fmt: skip
+from stepjit.ops.queues import FIFOQueue, PaddingFIFOQueue, PriorityQueue, QueueBase, RandomShuffleQueue
 from stepjit.ops.random import (
     multinomial, random_crop, random_gamma, random_normal, random_poisson, random_shuffle, random_uniform,
     truncated_normal,
