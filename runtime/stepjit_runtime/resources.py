@@ -20,6 +20,7 @@ from stepjit_runtime import abi, forking
 from stepjit_runtime.cancellation import Cancellation
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
+from stepjit_runtime.tensor_store import TensorStore
 
 ALIGNMENT = 64
 _FIRST_WAIT, _LONGEST_WAIT = 20e-6, 2e-3
@@ -141,6 +142,7 @@ class Resources:
         self.cancellation = Cancellation()
         self._variables: dict[tuple[str, str], Variable] = {}
         self._streams: dict[Any, Any] = {}
+        self.tensors = TensorStore()
         self.others: dict[tuple[str, str, str], Any] = {}
         self._retired: list[np.ndarray] = []
         self._access = forking.lock()
@@ -194,6 +196,7 @@ class Resources:
             self._close_one(other)
         self.reset()
         self._streams.clear()
+        self.tensors.clear()
 
     @staticmethod
     def _close_one(other: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stepjit.explain import Explanation
 from stepjit.framework.graph import Graph
 from stepjit.framework.tensor import Operation, Tensor
-from stepjit.session.feeds import convert_feed, feed_tensors, feed_values
+from stepjit.session.feeds import convert_feed, feed_tensors, feed_values, fetchable
 from stepjit.session.fetches import Fetches
 from stepjit_runtime.dtypes import as_dtype
 

@@ -10,7 +10,9 @@ import numpy as np
 from stepjit.framework.indexed_slices import IndexedSlices
 from stepjit.framework.shape import TensorShape, compatible
 from stepjit.framework.tensor import Operation, Tensor
+from stepjit.session.handles import TensorHandle, stored
 from stepjit_runtime.dtypes import DType
+from stepjit_runtime.tensor_store import TensorStore
 
 if TYPE_CHECKING:
     from stepjit.framework.graph import Graph
@@ -61,12 +63,17 @@ def check_feedable(graph: Graph, tensor: Tensor) -> None:
 _PLAIN = frozenset((np.ndarray, list, int, float, bool, np.float32, np.float64, np.int64, np.int32))
 
 
-def convert_feed(tensor: Tensor, value: Any) -> np.ndarray:
+def convert_feed(tensor: Tensor, value: Any, tensors: TensorStore | None = None) -> np.ndarray:
     """The value as an array of the tensor's dtype, C-contiguous and aligned; the caller's own where it is that already.
 
-    TypeError or ValueError when it can't be converted, ValueError when its shape does not fit the static one.
+    A `TensorHandle` gives the tensor that it stands for in `tensors`, the session's (default: its own session's). This
+    array and the caller's are not to be written to. TypeError or ValueError when the value can't be converted,
+    ValueError when its shape does not fit the static one, InvalidArgumentError when a handle does not.
     """
     kind = type(value)
+    if kind is TensorHandle:
+        value = stored(value, tensor.dtype.base_dtype, tensors)
+        kind = np.ndarray
     if kind not in _PLAIN and (isinstance(value, (Tensor, Operation)) or hasattr(value, "_as_graph_element")):
         raise TypeError(
             "The value of a feed cannot be a tf.Tensor object. Acceptable feed values include Python scalars, strings, "
@@ -80,6 +87,11 @@ def convert_feed(tensor: Tensor, value: Any) -> np.ndarray:
             f"which has shape {TensorShape(tensor.dims)!s}{_made_at(tensor)}"
         )
     return array
+
+
+def fetchable(array: np.ndarray) -> np.ndarray:
+    """What the fetch of a fed tensor gives: the very array, but a copy of what is not to be written to."""
+    return array if array.flags.writeable else array.copy()
 
 
 def _made_at(tensor: Tensor) -> str:

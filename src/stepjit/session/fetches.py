@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stepjit.framework.indexed_slices import IndexedSlices
 from stepjit.framework.tensor import Operation, Tensor
+from stepjit.session.handles import TensorHandle
 from stepjit_runtime import abi
 from stepjit_runtime.errors import InaccessibleTensorError
 from stepjit_runtime.executable import Layout
+from stepjit_runtime.tensor_store import TensorStore
 
 if TYPE_CHECKING:
     from stepjit.framework.graph import Graph
@@ -23,6 +25,8 @@ class IndexedSlicesValue(NamedTuple):
     dense_shape: Any
 
 
+_HANDLE_OPS = ("GetSessionHandle", "GetSessionHandleV2")
+
 Rebuild = Callable[[Sequence[Any]], Any]
 """From the results by number to the structure that was asked for."""
 
@@ -30,13 +34,17 @@ Rebuild = Callable[[Sequence[Any]], Any]
 class Fetches:
     """A fetch structure: the distinct tensors and ops in it, and how to rebuild it from the tensors' values."""
 
-    def __init__(self, graph: Graph, structure: Any) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, structure: Any, tensors: TensorStore | None = None) -> None:
+        """`tensors` are the session's that fetched handles stand for; without, handles are left as text."""
+        self._graph, self._tensors = graph, tensors
         self._numbers: dict[Tensor, int] = {}
         self._targets: dict[Operation, None] = {}
         self._leaves: list[int] = []
         self._kind = abi.PACK_SINGLE
         self.rebuild = self._map(structure)
+        self._handles = [] if tensors is None else [t for t in self._numbers if t.op.type in _HANDLE_OPS]
+        if self._handles:
+            self.rebuild = self._with_handles(self.rebuild)
         self._flat = self._is_flat(structure)
 
     @property
@@ -49,7 +57,19 @@ class Fetches:
 
     def layout(self) -> Layout | None:
         """How native code packs the results by itself; None where the structure is more than a flat list or tuple."""
-        return Layout(self._kind, tuple(self._leaves)) if self._flat else None
+        return Layout(self._kind, tuple(self._leaves)) if self._flat and not self._handles else None
+
+    def _with_handles(self, rebuild: Rebuild) -> Rebuild:
+        def wrapped(values: Sequence[Any]) -> Any:
+            values = list(values)
+            for tensor in self._handles:
+                number = self._numbers[tensor]
+                assert self._tensors is not None
+                dtype = tensor.op.inputs[0].dtype.base_dtype
+                values[number] = TensorHandle(bytes(values[number]).decode(), dtype, self._tensors)
+            return rebuild(values)
+
+        return wrapped
 
     def _is_flat(self, structure: Any) -> bool:
         if type(structure) in (list, tuple):

@@ -36,7 +36,7 @@ class _Call:
         self.feeds = [feed_tensors(session.graph, key) for key in keys]
         for tensor in itertools.chain(*self.feeds):
             check_feedable(session.graph, tensor)
-        self.fetches = Fetches(session.graph, structure)
+        self.fetches = Fetches(session.graph, structure, session._resources.tensors)
         if self.fetches.targets:
             raise RuntimeError(
                 "partial_run() requires empty `target_list`: operations are named in partial_run_setup() and run as "
@@ -177,7 +177,8 @@ class PartialRuns:
         feed_dict = feed_dict or {}
         call = self._call(structure, feed_dict)
         given = call.values(feed_dict)
-        arrays = {tensor: convert_feed(tensor, value) for tensor, value in given.items()}
+        tensors = self._session._resources.tensors
+        arrays = {tensor: convert_feed(tensor, value, tensors) for tensor, value in given.items()}
         if not arrays and not call.asked:
             return call.fetches.rebuild(())
         run = self._runs.get(handle) if isinstance(handle, str) else None

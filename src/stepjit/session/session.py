@@ -143,7 +143,7 @@ class BaseSession:
         for key, value in feed_dict.items():
             tensors = feed_tensors(self._graph, key)
             for tensor, each in zip(tensors, feed_values(key, len(tensors), value), strict=True):
-                convert_feed(tensor, each)
+                convert_feed(tensor, each, self._resources.tensors)
                 all_tensors(self._graph, [tensor])
 
     def partial_run_setup(self, fetches: Any, feeds: Any = None) -> str:
@@ -196,7 +196,7 @@ class BaseSession:
     def _callable(self, structure: Any, keys: Sequence[Any], exact: bool, tracer: Any = None) -> Callable[..., Any]:
         """The step as a function; what it calls is bound by the `Tracer`, if one is given."""
         feeds = all_tensors(self._graph, keys)
-        fetches = Fetches(self._graph, structure)
+        fetches = Fetches(self._graph, structure, self._resources.tensors)
         plain = all(not isinstance(key, tuple) and len(feed_tensors(self._graph, key)) == 1 for key in keys)
         fed = [tensor for tensor in fetches.tensors if tensor in feeds]
         distinct = tuple(dict.fromkeys(feeds))

@@ -93,7 +93,8 @@ class SessionStep:
         """Of a stage: what ran before it, and what references from there refer to (see `Request`)."""
 
     def convert(self, values: Sequence[Any]) -> list[np.ndarray]:
-        return list(map(convert_feed, self.feeds, values))
+        tensors = self.session._resources.tensors
+        return [convert_feed(feed, value, tensors) for feed, value in zip(self.feeds, values)]
 
     def signature(self, shapes: Sequence[tuple[int, ...]]) -> Signature:
         found = []
