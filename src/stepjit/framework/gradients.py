@@ -14,7 +14,13 @@ from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.graph import Graph, Operation, Tensor, get_default_graph, name_scope
 from stepjit.framework.indexed_slices import IndexedSlices
-from stepjit.framework.registry import NoGradient, NotDifferentiable, RegisterGradient, gradient_function
+from stepjit.framework.registry import (
+    NoGradient,
+    NotDifferentiable,
+    RegisterGradient,
+    gradient_function,
+    region_gradient,
+)  # fmt: skip
 
 __all__ = [
     "AggregationMethod", "NoGradient", "NotDifferentiable", "RegisterGradient", "UnconnectedGradients",
@@ -103,7 +109,8 @@ def _differentiable(tensor: Tensor) -> bool:
     return tensor.dtype.base_dtype.kind in "fc"
 
 
-def _carries_gradient(tensor: Tensor) -> bool:
+def carries_gradient(tensor: Tensor) -> bool:
+    """Whether gradients flow through tensors of this dtype."""
     # A gradient with respect to a resource handle is one with respect to the value behind it.
     return tensor.dtype.base_dtype.kind in "fco"
 
@@ -166,14 +173,14 @@ class _Sweep:
         self.method = method or AggregationMethod.ADD_N
         self.gathered: dict[tuple[Operation, int], list[Gradient]] = {}
         sources = {x.op for x in xs}
-        self.between = _ops_between([y.op for y in ys], sources)
+        self.between = _ops_between([y.op for y in ys], sources, graph)
         self.pending = dict.fromkeys(self.between, 0)
         for op in self.between:
-            for each in op.inputs:
+            for each in _inputs(op, graph):
                 if each.op in self.pending:
                     self.pending[each.op] += 1
         # An x whose own inputs lead to no x ends the walk.
-        self.ends = {op for op in sources if not any(each.op in self.pending for each in op.inputs)}
+        self.ends = {op for op in sources if not any(each.op in self.pending for each in _inputs(op, graph))}
         self.ends |= {each.op for each in stops}
 
     def run(self, starts: Sequence[Gradient]) -> None:
@@ -185,10 +192,10 @@ class _Sweep:
                 queue.append(op)
         while queue:
             op = queue.popleft()
-            for each, grad in zip(op.inputs, self._input_gradients(op)):
+            for each, grad in zip(_inputs(op, self.graph), self._input_gradients(op)):
                 if grad is not None:
                     self._gather(each, _shaped(grad, each, op))
-            for each in op.inputs:
+            for each in _inputs(op, self.graph):
                 if each.op in self.pending:
                     self.pending[each.op] -= 1
                     if self.pending[each.op] == 0:
@@ -209,7 +216,7 @@ class _Sweep:
             return None
         if len(parts) > 1:
             with self._place(op):
-                parts[:] = [_sum(parts, self.method)]
+                parts[:] = [summed(parts, self.method)]
         return parts[0]
 
     def _place(self, op: Operation) -> Any:
@@ -221,6 +228,15 @@ class _Sweep:
         grads = [self._total(op, k) for k in range(len(op.outputs))]
         if op in self.ends or all(grad is None for grad in grads):
             return ()
+        if op.type == "_Arg":
+            # What stands for a tensor from outside has that one's gradient.
+            return grads
+        with_regions = region_gradient(op)
+        if with_regions is not None:
+            with self._place(op), name_scope(op.name + "_grad"):
+                found = with_regions(op, grads, [each.op in self.pending for each in op.inputs])
+                self._check(op, found)
+                return _gated(found) if self.gate and sum(grad is not None for grad in found) > 1 else found
         try:
             function = gradient_function(op)
         except LookupError:
@@ -258,19 +274,35 @@ class _Sweep:
                 )
 
 
-def _ops_between(ends: Sequence[Operation], sources: set[Operation]) -> list[Operation]:
+def gradients_between(ys: Sequence[Tensor], xs: Sequence[Tensor], starts: Sequence[Tensor]) -> list[Gradient]:
+    """The gradients of ys by xs from those of the ys, in the default graph; None for an x that nothing comes to."""
+    graph = get_default_graph()
+    sweep = _Sweep(graph, ys, xs, (), False, False, None)
+    sweep.run(starts)
+    return [sweep.result(x, UnconnectedGradients.NONE) for x in xs]
+
+
+def _inputs(op: Operation, graph: Graph) -> Sequence[Tensor]:
+    """The inputs of an op; of a parameter of the region being built (or one around) the tensor that it stands for."""
+    if op.type == "_Arg" and (op.graph is graph or (graph.is_function and graph.encloses(op.graph))):
+        source = op.graph.sources.get(op.outputs[0])
+        return () if source is None else (source,)
+    return op.inputs
+
+
+def _ops_between(ends: Sequence[Operation], sources: set[Operation], graph: Graph) -> list[Operation]:
     """The ops on some path of differentiable tensors from `sources` to `ends`, consumers first."""
     ancestors: set[Operation] = set(ends)
     stack = list(ancestors)
     while stack:
-        for each in stack.pop().inputs:
+        for each in _inputs(stack.pop(), graph):
             if each.op not in ancestors:
                 ancestors.add(each.op)
                 stack.append(each.op)
     # Inputs are always older than their op, so one pass in the order of creation marks all.
     reached: set[Operation] = set()
-    for op in sorted(ancestors, key=lambda op: op._id):
-        if op in sources or any(each.op in reached and _carries_gradient(each) for each in op.inputs):
+    for op in sorted(ancestors, key=lambda op: (op.graph.depth, op._id)):
+        if op in sources or any(each.op in reached and carries_gradient(each) for each in _inputs(op, graph)):
             reached.add(op)
     kept = [op for op in ends if op in reached]
     seen = set(kept)
@@ -279,7 +311,7 @@ def _ops_between(ends: Sequence[Operation], sources: set[Operation]) -> list[Ope
     while queue:
         op = queue.popleft()
         ordered.append(op)
-        for each in op.inputs:
+        for each in _inputs(op, graph):
             if each.op in reached and each.op not in seen:
                 seen.add(each.op)
                 queue.append(each.op)
@@ -298,7 +330,7 @@ def _shaped(grad: Gradient, forward: Tensor, op: Operation) -> Gradient:
     return grad
 
 
-def _sum(parts: Sequence[Gradient], method: int) -> Gradient:
+def summed(parts: Sequence[Gradient], method: int = AggregationMethod.ADD_N) -> Gradient:
     """All of `parts` added up; slices stay slices when all are."""
     if all(isinstance(part, IndexedSlices) for part in parts):
         return _joined(parts)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from stepjit.framework import device as devices
 from stepjit.framework import source
-from stepjit.framework.inference import GraphInference
+from stepjit.framework.inference import GraphInference, plain
 from stepjit.framework.scopes import AttrScope, ColocateScope, ControlScope, DeviceScope, NameScope, name_scope
 from stepjit.framework.stack import Entered, default_graphs, get_default_graph, reset_default_graph
 from stepjit.framework.tensor import Operation, Tensor
@@ -48,6 +48,7 @@ class Graph:
     depth = 0
     """How many graphs are around this one."""
     outer_controls: dict[Operation, None]
+    sources: dict[Tensor, Tensor]
 
     def __init__(self) -> None:
         self.root = self
@@ -142,6 +143,10 @@ class Graph:
         if tensor.op.graph.is_function:
             raise ValueError(unreachable(tensor.op, "another op"))
         raise ValueError(f"{tensor!r} is not an element of this graph.")
+
+    def encloses(self, graph: Graph) -> bool:
+        """Whether `graph` is one of those around this one."""
+        return False
 
     def _own(self, tensor: Tensor, inputs: Sequence[Tensor], name: str) -> Tensor:
         if tensor.op.graph is self:
@@ -465,23 +470,6 @@ class Graph:
         """Empty a collection."""
         self._check_not_finalized()
         self._collections.pop(name, None)
-
-
-def plain(shape: Any) -> Any:
-    """A rule's shape as the graph keeps it: ints and None."""
-    if shape is None:
-        return None
-    for extent in shape:
-        if type(extent) is not int and extent is not None:
-            return tuple([_extent(each) for each in shape])
-    return shape if type(shape) is tuple else tuple(shape)
-
-
-def _extent(value: Any) -> int | None:
-    try:
-        return None if value is None else value.__index__()
-    except (AttributeError, TypeError):
-        return None
 
 
 def unreachable(op: Any, user: str) -> str:

@@ -85,6 +85,23 @@ class GraphInference(Inference):
             self.fail(message)
 
 
+def plain(shape: Any) -> Any:
+    """A rule's shape as the graph keeps it: ints and None."""
+    if shape is None:
+        return None
+    for extent in shape:
+        if type(extent) is not int and extent is not None:
+            return tuple([_extent(each) for each in shape])
+    return shape if type(shape) is tuple else tuple(shape)
+
+
+def _extent(value: Any) -> int | None:
+    try:
+        return None if value is None else value.__index__()
+    except (AttributeError, TypeError):
+        return None
+
+
 class _Unknown:
     """An element that only the step knows: arithmetic with it is unknown, comparing it is an error."""
 

@@ -36,6 +36,31 @@ class RegisterGradient:
         return f
 
 
+RegionGradient = Callable[..., Any]
+"""`f(op, grads, needed)` gives one gradient per input of an op that holds regions; the grads of some outputs may be
+None, and only the gradients of the inputs that are `needed` count."""
+_REGION_FUNCTIONS: dict[str, RegionGradient] = {}
+
+
+class RegisterRegionGradient:
+    """Decorator that makes a function the gradient of op types that hold regions."""
+
+    __slots__ = ("_op_types",)
+
+    def __init__(self, *op_types: str) -> None:
+        self._op_types = op_types
+
+    def __call__(self, f: F) -> F:
+        for op_type in self._op_types:
+            _REGION_FUNCTIONS[op_type] = f
+        return f
+
+
+def region_gradient(op: Any) -> RegionGradient | None:
+    """The gradient of an op that holds regions; None for other ops, and where it is overridden."""
+    return None if "_gradient_op_type" in op.attrs else _REGION_FUNCTIONS.get(op.type)
+
+
 def NotDifferentiable(op_type: str) -> None:  # noqa: N802 - the public name
     """Declare that ops of this type pass no gradient on; TypeError unless `op_type` is a string."""
     _register(op_type, None)

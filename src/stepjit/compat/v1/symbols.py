@@ -75,6 +75,7 @@ from stepjit.ops.sparse_math import (
     sparse_add, sparse_matmul, sparse_maximum, sparse_minimum, sparse_reduce_max, sparse_reduce_max_sparse,
     sparse_reduce_sum, sparse_reduce_sum_sparse, sparse_softmax, sparse_tensor_dense_matmul,
 )  # fmt: skip
+from stepjit.ops.session_handles import delete_session_tensor, get_session_handle, get_session_tensor
 from stepjit.ops.special import (
     betainc, bincount, confusion_matrix, cross, ensure_shape, histogram_fixed_width, histogram_fixed_width_bins,
     igamma, igammac, polygamma, realdiv, zeta,
@@ -100,4 +101,4 @@ from stepjit.variable_kinds import (
 )  # fmt: skip
 from stepjit.ops.while_loop import while_loop
 from stepjit.variables import Variable
-from stepjit.ops import operators as _operators
+from stepjit.ops import cond_gradient as _cond_gradient, operators as _operators, while_gradient as _while_gradient
