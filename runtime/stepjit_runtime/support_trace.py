@@ -9,10 +9,10 @@ from stepjit_runtime import abi
 PROTOTYPES = {
     "sj_born": "void @sj_born(ptr, i64, i64)",
     "sj_clock": "i64 @sj_clock()",
-    "sj_probe": "void @sj_probe(ptr)",
+    "sj_probe": "void @sj_probe(ptr, i64)",
     "sj_traced": "void @sj_traced(ptr, i64, i64)",
 }
-"""What steps declare (`sj_probe` is for Python, to learn what a read of the clock takes), by name."""
+"""What steps declare (`sj_probe` is for Python, to learn what it takes to trace nothing), by name."""
 
 _COUNTER = platform.machine() in ("x86_64", "AMD64")
 """Whether the processor's counter is read: there it runs at a constant rate and needs no call; else nanoseconds."""
@@ -91,9 +91,17 @@ define void @sj_born(ptr %trace, i64 %extent, i64 %number) {{
   ret void
 }}
 
-define void @sj_probe(ptr %trace) {{
+define void @sj_probe(ptr %trace, i64 %n) {{
+entry:
+  br label %turn
+turn:
+  %i = phi i64 [ 0, %entry ], [ %i1, %turn ]
   %begin = call i64 @sj_clock()
   call void @sj_traced(ptr %trace, i64 0, i64 %begin)
+  %i1 = add i64 %i, 1
+  %more = icmp slt i64 %i1, %n
+  br i1 %more, label %turn, label %done
+done:
   ret void
 }}
 """

@@ -8,6 +8,8 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+_FUNCTIONS = {"profile": "profiling"}
+"""What this package has beyond TensorFlow's API, and the submodules that it is in."""
 _SUBMODULES = frozenset(module.name for module in pkgutil.iter_modules(__path__))
 
 
@@ -16,6 +18,8 @@ def __getattr__(name: str) -> Any:
     # `from stepjit import variables` asks here before it imports the file.
     if name in _SUBMODULES:
         return importlib.import_module(f"stepjit.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"stepjit.{_FUNCTIONS[name]}"), name)
     if not name.startswith("__"):
         v1 = importlib.import_module("stepjit.compat.v1")
         if hasattr(v1, name):
@@ -24,4 +28,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_SUBMODULES, *dir(importlib.import_module("stepjit.compat.v1"))})
+    return sorted({*globals(), *_FUNCTIONS, *_SUBMODULES, *dir(importlib.import_module("stepjit.compat.v1"))})
