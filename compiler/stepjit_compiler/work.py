@@ -8,12 +8,13 @@ values, and arithmetic of integers, count nothing. All numbers are extents: ints
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Node, Ref, Step
 from stepjit_compiler.lowering import Alias, Assemble, Contraction, Elementwise, Indexed, Reduction, Scatter
+from stepjit_compiler.passes.fuse import root_of
 from stepjit_compiler.plan import Kernel
 
 ELEMENTARY = 8.0
@@ -57,11 +58,15 @@ def work(step: Step, node: Node) -> Extent:
     return moved + flops(step, node)
 
 
-def bytes_read(step: Step, kernel: Kernel) -> Extent:
-    """Bytes of the kernel's inputs; of one that is only looked into at computed places, no more than is taken."""
+def bytes_read(step: Step, kernel: Kernel, loaded: Container[Ref] | None = None) -> Extent:
+    """Bytes of the kernel's inputs; of one that is only looked into at computed places, no more than is taken.
+
+    loaded: the values that its code has pointers to; others were known when it was compiled.
+    """
     total: Extent = 0
     for ref in kernel.inputs:
-        total = total + _taken(step, kernel, ref)
+        if loaded is None or root_of(step, ref) in loaded:
+            total = total + _taken(step, kernel, ref)
     return total
 
 

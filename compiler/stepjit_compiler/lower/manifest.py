@@ -53,11 +53,11 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str, traced: bo
 def _kernels(plan: Plan, codes: Sequence[KernelCode]) -> tuple[KernelText, ...]:
     costs = iter(codes)
     return tuple(
-        _kernel(plan, kernel, "" if kernel.kind == "host" else str(next(costs).cost)) for kernel in plan.kernels
+        _kernel(plan, kernel, None if kernel.kind == "host" else next(costs)) for kernel in plan.kernels
     )
 
 
-def _kernel(plan: Plan, kernel: Kernel, cost: str) -> KernelText:
+def _kernel(plan: Plan, kernel: Kernel, code: KernelCode | None) -> KernelText:
     nodes = [plan.step.nodes[i] for i in kernel.nodes]
     types = [plan.step.type(ref) for ref in kernel.outputs] or [type_ for node in nodes for type_ in node.types]
     space = kernel.space or (types[0].dims if types else ())
@@ -67,12 +67,12 @@ def _kernel(plan: Plan, kernel: Kernel, cost: str) -> KernelText:
         ops,
         origins,
         tuple(map(str, space)),
-        cost,
+        "" if code is None else str(code.cost),
         kernel.name,
         flops=tuple(str(work.flops(plan.step, node)) for node in nodes),
         work=tuple(str(work.work(plan.step, node)) for node in nodes),
         stores=tuple(_store(plan, kernel, ref) for ref in kernel.outputs if ref.node in kernel.nodes),
-        reads=str(work.bytes_read(plan.step, kernel)),
+        reads=str(work.bytes_read(plan.step, kernel, None if code is None else code.params)),
         writes=str(work.bytes_written(plan.step, kernel)),
         nodes=kernel.nodes,
     )
