@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -27,7 +28,7 @@ ENTRIES = {"code": "c1", "features": "avx,fma", "triple": "x86_64", "python": "c
 
 
 def key_of(number: int) -> str:
-    return f"{number * 0x9E3779B97F4A7C15 % 2**160:040x}"
+    return hashlib.blake2b(str(number).encode(), digest_size=20).hexdigest()
 
 
 def program_of(number: int, size: int = 2000) -> Program:
