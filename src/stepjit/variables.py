@@ -267,6 +267,19 @@ class Variable:
     def __repr__(self) -> str:
         return f"<tf.Variable '{self.name}' shape={self.shape} dtype={self.dtype.name}>"
 
+    def to_proto(self, export_scope: str | None = None) -> Any:
+        """A new VariableDef; None for a variable outside the name scope `export_scope`."""
+        from stepjit.variable_defs import variable_def
+
+        return variable_def(self, export_scope)
+
+    @staticmethod
+    def from_proto(variable_def: Any, import_scope: str | None = None) -> Variable:
+        """The variable that a VariableDef describes, whose ops the default graph has; KeyError when it hasn't."""
+        from stepjit.variable_defs import variable_from_def
+
+        return variable_from_def(variable_def, import_scope)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"can't pickle variable {self.name}: save it with a Saver instead")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from stepjit.compat.v1 import bitwise, initializers, layers, linalg, logging, losses, math, nn, random, raw_ops, train
@@ -43,6 +44,7 @@ newaxis = None
 
 _PROTOS = frozenset({
     "AttrValue", "ConfigProto", "Event", "GPUOptions", "GraphDef", "GraphOptions", "HistogramProto", "LogMessage",
+    "MetaGraphDef",
     "NameAttrList", "NodeDef", "OptimizerOptions", "RunMetadata", "RunOptions", "SessionLog", "Summary",
     "SummaryMetadata", "TensorProto",
 })  # fmt: skip
@@ -54,6 +56,8 @@ def __getattr__(name: str) -> Any:
         from stepjit.proto import MESSAGES
 
         return MESSAGES[name]
+    if name == "graph_util":
+        return importlib.import_module("stepjit.compat.v1.graph_util")
     if name == "import_graph_def":
         from stepjit.framework.importer import import_graph_def
 

@@ -23,8 +23,13 @@ from stepjit.train.moving_averages import ExponentialMovingAverage
 
 def __getattr__(name: str) -> Any:
     # What needs protobuf, which takes time to import.
-    if name in ("ClusterDef", "JobDef"):
+    if name in ("ClusterDef", "JobDef", "SaverDef"):
         from stepjit.proto import MESSAGES
 
         return MESSAGES[name]
+    if name in ("export_meta_graph", "import_meta_graph", "write_graph"):
+        from stepjit import variable_defs as _variable_defs
+        from stepjit.framework import meta_graph
+
+        return getattr(meta_graph, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
