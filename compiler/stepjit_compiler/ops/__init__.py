@@ -26,6 +26,7 @@ from stepjit_compiler.ops import reductions as reductions
 from stepjit_compiler.ops import regions as regions
 from stepjit_compiler.ops import scans as scans
 from stepjit_compiler.ops import scatter as scatter
+from stepjit_compiler.ops import script as script
 from stepjit_compiler.ops import search as search
 from stepjit_compiler.ops import segments as segments
 from stepjit_compiler.ops import select as select

@@ -91,7 +91,8 @@ def _graph_of_inputs(plan: _Plan, arguments: dict[str, Any]) -> Graph | None:
 def _result(plan: _Plan, op: Operation) -> Any:
     if plan.single:
         return op.outputs[0]
-    return op if plan.bare else list(op.outputs)
+    # As in TF, an op whose list of outputs is empty stands for itself.
+    return list(op.outputs) or op if not plan.bare else op
 
 
 def _apply(plan: _Plan, graph: Graph, name: str | None, arguments: dict[str, Any]) -> Operation:

@@ -59,6 +59,8 @@ class Graph:
         self.known: dict[Tensor, Any] = {}
         """Values found by `inference`, by tensor."""
         self.lock = forking.lock()
+        self.py_functions: list[Any] = []
+        """What `py_func` ops call; the registry knows them only as long as they are here."""
         self._names: dict[str, int] = {}
         self._collections: dict[Any, list[Any]] = {}
         self._finalized = False

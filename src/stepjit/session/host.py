@@ -41,7 +41,7 @@ def host_function(
             results = found if isinstance(found, (tuple, list)) else (found,)
             return tuple(_owned(each, out, arrays, host) for each, out in zip(results, outputs, strict=True))
         except OpFailure as failure:
-            raise op_error(op, failure) from None
+            raise op_error(op, failure) from failure.__cause__
 
     return recorded(host, op, run) if guessed else run
 

@@ -57,6 +57,7 @@ from stepjit.ops.reductions import (
     argmax, argmin, count_nonzero, cumprod, cumsum, reduce_all, reduce_any, reduce_logsumexp, reduce_max,
     reduce_mean, reduce_min, reduce_prod, reduce_sum,
 )  # fmt: skip
+from stepjit.ops.script import numpy_function, py_func
 from stepjit.ops.segments import (
     argsort, dynamic_partition, dynamic_stitch, segment_max, segment_mean, segment_min, segment_prod, segment_sum,
     setdiff1d, sort, sparse_segment_mean, sparse_segment_sqrt_n, sparse_segment_sum, unique, unique_with_counts,
