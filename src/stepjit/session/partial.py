@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stepjit.framework.tensor import Tensor
 from stepjit.session.feeds import check_feedable, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
+from stepjit.session.options import limit
 from stepjit.session.stages import Plan
 from stepjit_runtime.errors import InvalidArgumentError
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from stepjit.session.session import BaseSession
 
 _numbers = itertools.count()
+_UNLIMITED = nullcontext()
 
 
 def _invalid(message: str) -> InvalidArgumentError:
@@ -34,8 +38,11 @@ class _Call:
 
     def __init__(self, session: BaseSession, structure: Any, keys: Sequence[Any]) -> None:
         self.feeds = [feed_tensors(session.graph, key) for key in keys]
-        for tensor in itertools.chain(*self.feeds):
+        flat = [*itertools.chain(*self.feeds)]
+        for tensor in flat:
             check_feedable(session.graph, tensor)
+        self._single = len(flat) == len(keys) and not any(isinstance(key, tuple) for key in keys)
+        self._flat, self._tensors = flat, session._resources.tensors
         self.fetches = Fetches(session.graph, structure, session._resources.tensors)
         if self.fetches.targets:
             raise RuntimeError(
@@ -44,13 +51,14 @@ class _Call:
             )
         self.asked = self.fetches.tensors
 
-    def values(self, feed_dict: Mapping[Any, Any]) -> dict[Any, Any]:
-        """What is fed, by tensor, as it was given."""
-        return {
-            tensor: value
-            for tensors, (key, given) in zip(self.feeds, feed_dict.items(), strict=True)
-            for tensor, value in zip(tensors, feed_values(key, len(tensors), given), strict=True)
-        }
+    def arrays(self, feed_dict: Mapping[Any, Any]) -> dict[Any, np.ndarray]:
+        """What is fed, by tensor."""
+        values: Sequence[Any] = [*feed_dict.values()]
+        if not self._single:
+            items = zip(self.feeds, feed_dict.items(), strict=True)
+            values = [each for tensors, (key, given) in items for each in feed_values(key, len(tensors), given)]
+        tensors = self._tensors
+        return {feed: convert_feed(feed, value, tensors) for feed, value in zip(self._flat, values)}
 
 
 class _Run:
@@ -146,8 +154,28 @@ class PartialRuns:
 
     def setup(self, structure: Any, feeds: Any) -> str:
         """A new handle; InvalidArgumentError for a feed given twice or also fetched, and for nothing to do."""
-        graph = self._session.graph
+        run = _Run(self._plan_for(structure, feeds))
+        if run.plan.starts_alone:
+            try:
+                run.advance({}, 0, ())
+            except Exception as error:
+                run.failure = error
+        handle = f"partial_run/{next(_numbers)}"
+        self._runs[handle] = run
+        return handle
+
+    def _plan_for(self, structure: Any, feeds: Any) -> Plan:
         keys = feeds if isinstance(feeds, (list, tuple)) else [] if feeds is None else [feeds]
+        key = _leaves(structure, keys)
+        found = self._plans.get(key) if key is not None else None
+        if found is None:
+            found = self._new_plan(structure, keys)
+            if key is not None:
+                self._plans[key] = found
+        return found
+
+    def _new_plan(self, structure: Any, keys: Sequence[Any]) -> Plan:
+        graph = self._session.graph
         tensors = [tensor for key in keys for tensor in feed_tensors(graph, key)]
         fetches = Fetches(graph, structure)
         if not fetches.tensors and not fetches.targets:
@@ -160,15 +188,8 @@ class PartialRuns:
         for tensor in fetches.tensors:
             if tensor in fed:
                 raise _invalid(f"{tensor.name} is both fed and fetched.")
-        run = _Run(self._plan(fetches.tensors, fetches.targets, tuple(tensors)))
-        if any(not run.plan.masks[op] & run.plan.all_feeds for op in fetches.targets):
-            try:
-                run.advance({}, 0, ())
-            except Exception as error:
-                run.failure = error
-        handle = f"partial_run/{next(_numbers)}"
-        self._runs[handle] = run
-        return handle
+        what = fetches.tensors, fetches.targets, tuple(tensors)
+        return self._plans.get(what) or self._plans.setdefault(what, Plan(self._session, *what))
 
     def run(self, handle: Any, structure: Any, feed_dict: Any) -> Any:
         """The fetches of one call; errors as `BaseSession.partial_run` tells."""
@@ -176,9 +197,7 @@ class PartialRuns:
             raise TypeError(f"feed_dict must be a mapping, not {type(feed_dict).__name__}")
         feed_dict = feed_dict or {}
         call = self._call(structure, feed_dict)
-        given = call.values(feed_dict)
-        tensors = self._session._resources.tensors
-        arrays = {tensor: convert_feed(tensor, value, tensors) for tensor, value in given.items()}
+        arrays = call.arrays(feed_dict)
         if not arrays and not call.asked:
             return call.fetches.rebuild(())
         run = self._runs.get(handle) if isinstance(handle, str) else None
@@ -195,7 +214,9 @@ class PartialRuns:
         try:
             if run.failure is not None:
                 raise run.failure
-            run.advance(arrays, given, asked)
+            seconds = self._session._config.time_limit
+            with limit(seconds) if seconds is not None else _UNLIMITED:
+                run.advance(arrays, given, asked)
         except BaseException:
             self._end(handle, run)
             raise
@@ -209,23 +230,26 @@ class PartialRuns:
         run.values.clear()
         self._runs.pop(handle, None)
 
-    def _plan(self, *key: Any) -> Plan:
-        found = self._plans.get(key)
-        if found is None:
-            found = self._plans.setdefault(key, Plan(self._session, *key))
-        return found
-
     def _call(self, structure: Any, feed_dict: Mapping[Any, Any]) -> _Call:
-        kind = type(structure)
-        fetched = structure if kind is list or kind is tuple else (structure,)
-        key = (kind if fetched is structure else None, *fetched, None, *feed_dict)
-        try:
-            found = self._calls.get(key)
-        except TypeError:  # nested structures are mapped each time
-            return _Call(self._session, structure, list(feed_dict))
+        key = _leaves(structure, feed_dict)
+        found = self._calls.get(key) if key is not None else None
         if found is None:
             found = _Call(self._session, structure, list(feed_dict))
-            # Structures that hash by identity may change: only leaves may stand for a call.
-            if all(map(Fetches.is_leaf, fetched)):
+            if key is not None:
                 self._calls[key] = found
         return found
+
+
+def _leaves(structure: Any, keys: Iterable[Any]) -> Any:
+    """What may stand for fetches and keys: all of them as leaves. Structures may change, though they hash the same."""
+    kind = type(structure)
+    fetched = structure if kind is list or kind is tuple else (structure,)
+    for each in fetched:
+        if type(each) is not Tensor and not Fetches.is_leaf(each):
+            return None
+    found = (kind if fetched is structure else None, *fetched, None, *keys)
+    try:
+        hash(found)
+    except TypeError:
+        return None
+    return found

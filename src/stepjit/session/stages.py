@@ -84,7 +84,8 @@ class Plan:
         self.blocking = self._spread_masks()
         self.remade = self._find_remade()
         """Ops that each stage makes anew for itself."""
-        self._order = sorted(self.masks, key=lambda op: op._id)
+        self.starts_alone = any(not self.masks[op] & self.all_feeds for op in targets)
+        """Whether a target needs no feed."""
         self._stages: dict[tuple[int, int], Stage] = {}
         self._live: dict[int, frozenset[Any]] = {0: frozenset()}
         self._lock = threading.RLock()
