@@ -119,13 +119,14 @@ class _Watched(_Wrapper):
     def __init__(self, session: BaseSession, call: Callable[..., Any], fetches: Any, keys: Sequence[Any]) -> None:
         super().__init__(session, call, fetches, keys)
         self._identity = _identity(session, fetches, keys)
+        self._seconds = session._config.time_limit
 
     def __call__(self, *args: Any) -> Any:
         """Run the step; one positional value for each feed."""
-        _count(self._session, self._identity)
-        if _current.session is self._session:
+        _count(self._session, lambda: self._identity)
+        if self._seconds is None or _current.session is self._session:
             return self._call(*args)
-        with limit(self._session._config.time_limit):
+        with limit(self._seconds):
             return self._call(*args)
 
 
@@ -134,18 +135,10 @@ def _identity(session: BaseSession, fetches: Any, keys: Sequence[Any]) -> Any:
     return found.tensors, found.targets, frozenset(all_tensors(session._graph, keys))
 
 
-def _count(session: BaseSession, identity: Any) -> None:
+def _count(session: BaseSession, identity: Callable[[], Any]) -> None:
     if session._config.cost_model_every:
-        session._step_counts[identity] = session._step_counts.get(identity, 0) + 1
-
-
-def _is_cost_model_due(session: BaseSession, fetches: Any, keys: Sequence[Any]) -> bool:
-    """Whether the step that comes next is one of those after which costs are told."""
-    config = session._config
-    if not config.cost_model_every:
-        return False
-    count = session._step_counts.get(_identity(session, fetches, keys), 0) + 1 - config.cost_model_after
-    return count > 0 and count % config.cost_model_every == 0
+        key = identity()
+        session._step_counts[key] = session._step_counts.get(key, 0) + 1
 
 
 # --- Steps with options ---
@@ -157,6 +150,8 @@ def run_with_options(session: BaseSession, fetches: Any, feed_dict: Any, options
     check_metadata(run_metadata)
     session._check_open()
     session._check_not_empty()
+    if feed_dict is not None and not isinstance(feed_dict, Mapping):
+        return session.run(fetches, feed_dict)  # which says what is wrong
     return _Step(session, asked, run_metadata, fetches, feed_dict).run(lambda: session.run(fetches, feed_dict))
 
 
@@ -196,19 +191,12 @@ class _Step:
 
     def run(self, call: Callable[[], Any]) -> Any:
         """Run the step; `call` does it without options."""
-        graph = self._graph()
-        if graph is None:
-            result = call()
-            if self._metadata is not None:
-                self._metadata.Clear()
-            return result
-        self._check_thread_pool()
-        keys = tuple(self._feed_dict or ())
-        costs = self._metadata is not None and _is_cost_model_due(self._session, self._fetches, keys)
+        if not -1 <= self._asked.thread_pool < self._session._config.thread_pools:
+            self._refuse_thread_pool()
+        costs = self._metadata is not None and self._costs_are_due()
         outer, _current.session = _current.session, self._session
-        seconds = self._asked.time_limit or self._session._config.time_limit
         try:
-            with limit(seconds):
+            with limit(self._asked.time_limit or self._session._config.time_limit):
                 result, step_stats = self._run_step(call, self._asked.traced or costs)
         except MemoryError as error:
             if not self._asked.report_memory:
@@ -217,26 +205,33 @@ class _Step:
         finally:
             _current.session = outer
         if self._metadata is not None:
-            self._tell(graph, step_stats, costs)
+            self._tell(step_stats, costs)
         return result
 
-    def _graph(self) -> StepGraph | None:
-        """The ops that run; None when all there is to do is to hand back feeds."""
+    def _refuse_thread_pool(self) -> None:
+        """InvalidArgumentError if there is anything to run."""
+        if self._graph().ops:
+            raise InvalidArgumentError(None, None, f"Invalid inter_op_thread_pool: {self._asked.thread_pool}")
+
+    def _costs_are_due(self) -> bool:
+        """Whether the step is one of those after which costs are told."""
+        config = self._session._config
+        if not config.cost_model_every:
+            return False
+        count = self._session._step_counts.get(self._identity(), 0) + 1 - config.cost_model_after
+        return count > 0 and count % config.cost_model_every == 0
+
+    def _identity(self) -> Any:
+        return _identity(self._session, self._fetches, tuple(self._feed_dict or ()))
+
+    def _graph(self) -> StepGraph:
+        """The ops that run; none when all there is to do is to hand back feeds."""
         from stepjit.session.partitions import StepGraph
 
-        if self._feed_dict is not None and not isinstance(self._feed_dict, Mapping):
-            return None
         feeds = all_tensors(self._session._graph, tuple(self._feed_dict or ()))
         found = Fetches(self._session._graph, self._fetches)
         computed = [tensor for tensor in found.tensors if tensor not in feeds]
-        if not computed and not found.targets:
-            return None
         return StepGraph(self._session._placement, computed, found.targets, feeds)
-
-    def _check_thread_pool(self) -> None:
-        pool = self._asked.thread_pool
-        if not -1 <= pool < self._session._config.thread_pools:
-            raise InvalidArgumentError(None, None, f"Invalid inter_op_thread_pool: {pool}")
 
     def _run_step(self, call: Callable[[], Any], traced: bool) -> tuple[Any, Any]:
         """The step's result, and its StepStats if it is to be traced."""
@@ -246,23 +241,30 @@ class _Step:
         from stepjit.session.step_stats import fill_step_stats
         from stepjit.session.trace import traced_run
 
-        session, stats = self._session, MESSAGES["StepStats"]()
-        _count(session, _identity(session, self._fetches, tuple(self._feed_dict or ())))
-        result, calls = traced_run(session, self._fetches, self._feed_dict)
+        _count(self._session, self._identity)
+        result, calls = traced_run(self._session, self._fetches, self._feed_dict)
+        if not calls:
+            return result, None
+        stats = MESSAGES["StepStats"]()
         for each in calls:
             fill_step_stats(stats, each)
         return result, stats
 
-    def _tell(self, graph: StepGraph, step_stats: Any, costs: bool) -> None:
+    def _tell(self, step_stats: Any, costs: bool) -> None:
+        if step_stats is None and not self._asked.partition_graphs:
+            self._metadata.Clear()
+            return
         from stepjit.proto import MESSAGES
 
         found = MESSAGES["RunMetadata"]()
         if step_stats is not None:
             found.step_stats.CopyFrom(step_stats)
-        if costs:
-            graph.costs(found.cost_graph, found.step_stats)
-        if self._asked.partition_graphs:
-            found.partition_graphs.extend(graph.partitions())
+        if costs or self._asked.partition_graphs:
+            graph = self._graph()
+            if costs:
+                graph.costs(found.cost_graph, found.step_stats)
+            if self._asked.partition_graphs:
+                found.partition_graphs.extend(graph.partitions())
         # By way of bytes, since the object may be of TensorFlow's own class.
         self._metadata.ParseFromString(found.SerializeToString())
 
