@@ -94,7 +94,7 @@ def _op(call: TracedCall, origin: int) -> Any:
 def _bytes(call: TracedCall, dtype: str, extents: Sequence[str]) -> int:
     from stepjit_runtime.dtypes import as_dtype
 
-    total = as_dtype(dtype).size or _STRING_BYTES
+    total = as_dtype(dtype).itemsize or _STRING_BYTES
     for extent in extents:
         total *= call.number(extent) or 0
     return total
@@ -199,7 +199,7 @@ class _Writer:
         dtype = tensor.dtype.base_dtype
         description.dtype = dtype.as_datatype_enum
         shape = self._shape(tensor)
-        size = _HANDLE_BYTES if dtype.name == "resource" else dtype.size or _STRING_BYTES
+        size = _HANDLE_BYTES if dtype.name == "resource" else dtype.itemsize or _STRING_BYTES
         if shape is None:
             description.shape.unknown_rank = True
         else:
