@@ -32,12 +32,15 @@ def host_function(
     """
     op = ops[host.origin] if host.origin >= 0 else None
     compute = _compute(host, ops, resources, variables, slots)
-    outputs = host.outputs
+    outputs, cancellation = host.outputs, resources.cancellation
 
     def run(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         try:
+            cancellation.check()
             with np.errstate(all="ignore"):
                 found = compute(*arrays)
+            if cancellation.cancelled:
+                cancellation.check()
             results = found if isinstance(found, (tuple, list)) else (found,)
             return tuple(_owned(each, out, arrays, host) for each, out in zip(results, outputs, strict=True))
         except OpFailure as failure:

@@ -125,8 +125,12 @@ class SessionStep:
                 return found
             try:
                 with not_counted(), _COMPILING:
-                    found = self.variants[signature] = self._compile(signature[: len(shapes)], shapes, dict(told))
-                self.session._count_variant(self)
+                    # Another thread may have asked for the same, or ended the session.
+                    found = self.variants.get(signature)
+                    if found is None or self._outdated(found):
+                        self.session._check_open()
+                        found = self.variants[signature] = self._compile(signature[: len(shapes)], shapes, dict(told))
+                        self.session._count_variant(self)
                 return found
             except NeedsShapeError as error:
                 op = error.op
