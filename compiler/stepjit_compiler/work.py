@@ -58,7 +58,7 @@ def work(step: Step, node: Node) -> Extent:
     return moved + flops(step, node)
 
 
-def bytes_read(step: Step, kernel: Kernel, loaded: Container[Ref] | None = None) -> Extent:
+def bytes_read(step: Step, kernel: Kernel, loaded: Container[object] | None = None) -> Extent:
     """Bytes of the kernel's inputs; of one that is only looked into at computed places, no more than is taken.
 
     loaded: the values that its code has pointers to; others were known when it was compiled.
