@@ -49,6 +49,12 @@ def not_counted() -> Iterator[None]:
         _limits.deadline = None if outer is None else outer + time.monotonic() - start
 
 
+def check_time() -> None:
+    """Raise OpFailure when this thread is over its limit."""
+    if _limits.deadline is not None and time.monotonic() >= _limits.deadline:
+        raise OpFailure("Timed out: the step took longer than its time limit", DEADLINE_EXCEEDED)
+
+
 class Cancellation:
     """One session's means to end what waits in it."""
 
@@ -61,8 +67,7 @@ class Cancellation:
         """Raise OpFailure when this thread's step is to end; `cancelled` is what to say when the session was closed."""
         if self.cancelled:
             raise OpFailure(cancelled, CANCELLED)
-        if _limits.deadline is not None and time.monotonic() >= _limits.deadline:
-            raise OpFailure("Timed out: the step took longer than its time limit", DEADLINE_EXCEEDED)
+        check_time()
 
     def wait(self, condition: threading.Condition, ready: Callable[[], object], cancelled: str) -> None:
         """Wait, with `condition` held, until `ready()`; raise as `check` does when the step is to end before.

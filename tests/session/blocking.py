@@ -1,8 +1,9 @@
-"""An op that waits until it is let through: `wait(session)` is its tensor, `GATE` its gate."""
+"""Ops that take time: one that waits until it is let through (its gate is `GATE`), and one that nothing can end."""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,20 @@ if opdef.lookup("TestWait") is None:
     opdef.define("TestWait", "-> value: float", infer=lambda x: [()], reference=_wait, stateful=True, resources=True)
 
 
+def _sleep(call: Any) -> tuple[()]:
+    time.sleep(call.attrs["seconds"])
+    return ()
+
+
+if opdef.lookup("TestSleep") is None:
+    opdef.define("TestSleep", "->", "seconds: float", infer=lambda x: [], reference=_sleep, stateful=True)
+
+
 def wait(name: str | None = None) -> Any:
     """7.0, once the gate is open."""
     return apply_op("TestWait", name=name)
+
+
+def sleep(seconds: float) -> Any:
+    """An operation that takes so long."""
+    return apply_op("TestSleep", seconds=seconds)

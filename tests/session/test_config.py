@@ -166,6 +166,18 @@ def test_own_options_go_before_the_config() -> None:
         assert time.monotonic() - start > 0.19
 
 
+def test_partial_runs_have_the_limit() -> None:
+    x, late = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [])
+    y = x + 1
+    with tf.control_dependencies([late + 1]):
+        blocked = wait()
+    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=60)) as session:
+        handle = session.partial_run_setup([y, blocked], [x, late])
+        assert session.partial_run(handle, y, {x: 1}) == 2
+        with pytest.raises(tf.errors.DeadlineExceededError, match="Timed out"):
+            session.partial_run(handle, blocked, {late: 1})
+
+
 def test_compiling_is_no_part_of_the_step() -> None:
     x = tf.placeholder(tf.float32, [None])
     y = x

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blocking import GATE, wait
+from blocking import GATE, sleep, wait
 
 import stepjit.compat.v1 as tf
 
@@ -219,6 +219,18 @@ def test_no_limit(milliseconds: int) -> None:
     with tf.Session() as session:
         assert session.run(t, options=tf.RunOptions(timeout_in_ms=milliseconds)) == 7
     timer.join()
+
+
+def test_a_step_that_comes_out_late_has_failed() -> None:
+    v = tf.Variable(0.0)
+    with tf.control_dependencies([sleep(0.1)]):
+        bump = tf.assign_add(v, 1.0)
+    with tf.Session() as session:
+        session.run(v.initializer)
+        with pytest.raises(tf.errors.DeadlineExceededError, match="Timed out") as error:
+            session.run(bump, options=tf.RunOptions(timeout_in_ms=20))
+        assert error.value.op is None
+        assert session.run(bump, options=tf.RunOptions(timeout_in_ms=5000)) == session.run(v)
 
 
 def test_limits_are_of_one_thread() -> None:

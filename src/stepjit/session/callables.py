@@ -24,10 +24,25 @@ _STAY = ("Barrier", "Iterator", "Queue", "Reader", "Stage", "Table")
 """How types of ops end, versions aside, that hold state which does not leave its session."""
 
 
-class StructuredCallable:
-    """A callable for what native code does not pack or unpack: nested structures, grouped feeds, fed fetches."""
+class Made:
+    """What callables of `make_callable` have in common that are no native steps: their text, and how they pickle."""
 
     recipe: Recipe | None = None
+
+    def __repr__(self) -> str:
+        return object.__repr__(self) if self.recipe is None else self.recipe.describe()
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.recipe is None:
+            raise TypeError("only what make_callable gave can be pickled")
+        return self.recipe.reduce()
+
+
+class StructuredCallable(Made):
+    """A callable for what native code does not pack or unpack: nested structures, grouped feeds, fed fetches."""
 
     def __init__(
         self,
@@ -72,17 +87,6 @@ class StructuredCallable:
         if self._binding is None:
             return Explanation(self._session.graph.version, ())
         return self._binding.explain()
-
-    def __repr__(self) -> str:
-        return object.__repr__(self) if self.recipe is None else self.recipe.describe()
-
-    def __copy__(self) -> StructuredCallable:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.recipe is None:
-            raise TypeError("only what make_callable gave can be pickled")
-        return self.recipe.reduce()
 
 
 class Recipe:

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stepjit.session.callables import Made
 from stepjit.session.config import is_message
+from stepjit.session.failures import op_error
 from stepjit.session.feeds import all_tensors
 from stepjit.session.fetches import Fetches
-from stepjit_runtime.cancellation import time_limit
-from stepjit_runtime.errors import DeadlineExceededError, InvalidArgumentError, ResourceExhaustedError
+from stepjit_runtime.cancellation import check_time, time_limit
+from stepjit_runtime.errors import DeadlineExceededError, InvalidArgumentError, OpFailure, ResourceExhaustedError
 
 if TYPE_CHECKING:
     from stepjit.explain import Explanation
@@ -67,19 +69,22 @@ _current = _Current()
 
 @contextmanager
 def limit(seconds: float | None) -> Iterator[None]:
-    """End what waits in a step after so many seconds with a DeadlineExceededError, which blames no op."""
+    """After so many seconds end what waits in a step, with a DeadlineExceededError, which blames no op.
+
+    A step that nothing could end, and that comes out late, has failed too; what it did to variables stays.
+    """
     try:
         with time_limit(seconds):
             yield
+            check_time()
     except DeadlineExceededError as error:
         raise DeadlineExceededError(None, None, error.message) from None
+    except OpFailure as failure:
+        raise op_error(None, failure) from None
 
 
-class _Wrapper:
+class _Wrapper(Made):
     """A callable around another one of a step."""
-
-    recipe: Any = None
-    """How it is pickled."""
 
     def __init__(self, session: BaseSession, call: Callable[..., Any], fetches: Any, keys: Sequence[Any]) -> None:
         self._session, self._call, self._fetches, self._keys = session, call, fetches, tuple(keys)
@@ -88,18 +93,6 @@ class _Wrapper:
         """What was compiled for the step so far."""
         explanation: Explanation = self._call.explain()  # type: ignore[attr-defined]
         return explanation
-
-    def __repr__(self) -> str:
-        return object.__repr__(self) if self.recipe is None else self.recipe.describe()
-
-    def __copy__(self) -> _Wrapper:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.recipe is None:
-            raise TypeError("only what make_callable gave can be pickled")
-        reduced: tuple[Any, ...] = self.recipe.reduce()
-        return reduced
 
 
 # --- Sessions whose config concerns every step ---

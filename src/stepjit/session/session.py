@@ -17,7 +17,7 @@ from stepjit.session.defaults import default_sessions
 from stepjit.session.devices import Device, Placement
 from stepjit.session.feeds import all_tensors, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
-from stepjit.session.options import CallableWithOptions, run_with_options, watched
+from stepjit.session.options import CallableWithOptions, limit, run_with_options, watched
 from stepjit.session.steps import Binding, SessionStep
 from stepjit_runtime import abi
 from stepjit_runtime.executable import Layout
@@ -123,7 +123,7 @@ class BaseSession:
     def _run_new(self, fetches: Any, feed_dict: Any) -> Any:
         self._check_open()
         self._check_not_empty()
-        if feed_dict is not None and not isinstance(feed_dict, Mapping):
+        if feed_dict and not isinstance(feed_dict, Mapping):
             raise TypeError(f"feed_dict must be a mapping, not {type(feed_dict).__name__}")
         feed_dict = feed_dict or {}
         self._check_feeds(feed_dict)
@@ -167,7 +167,8 @@ class BaseSession:
             return self.run(fetches, feed_dict)
         self._check_open()
         self._check_not_empty()
-        return self._partial_runs().run(handle, fetches, feed_dict)
+        with limit(self._config.time_limit):
+            return self._partial_runs().run(handle, fetches, feed_dict)
 
     def _partial_runs(self) -> PartialRuns:
         if self._partial is None:
