@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from stepjit_compiler import dims
 from stepjit_runtime.manifest import KernelText, Manifest
 
 
@@ -74,7 +75,8 @@ class ProgramReport:
         yield f"{self.pruned_ops} ops needed -> {self.nodes} primitives -> {len(self.kernels)} kernels ({kinds})"
         yield f"arena {self.arena} bytes, compiled in {self.seconds * 1e3:.0f} ms, key {self.key[:12]}"
         for number, kernel in enumerate(self.kernels):
-            yield f"  k{number:<3} {kernel.kind:<8} [{','.join(kernel.space)}]  {op_list(kernel)}"
+            extents = ",".join(kernel.space)
+            yield f"  k{number:<3} {kernel.kind:<8} [{extents}]  {op_list(kernel)}  ({work_of(kernel)})"
 
 
 @dataclass(frozen=True)
@@ -96,3 +98,11 @@ def op_list(kernel: KernelText) -> str:
     """The kernel's op types in order, repeated ones counted: `MatMul AddV2 Relu`, `Mul x3 Sub`."""
     runs = [(op, len(list(group))) for op, group in groupby(kernel.ops)]
     return " ".join(f"{op} x{count}" if count > 1 else op for op, count in runs)
+
+
+def work_of(kernel: KernelText) -> str:
+    """What a kernel does, as numbers or expressions of the feeds' extents: `1024 flop, 512 bytes read, 64 written`."""
+    total: dims.Extent = 0
+    for each in kernel.flops:
+        total = total + dims.parse(each)
+    return f"{total} flop, {kernel.reads} bytes read, {kernel.writes} written"
