@@ -21,6 +21,7 @@ from stepjit_compiler.passes.early_checks import early_checks
 from stepjit_compiler.passes.fuse import fuse
 from stepjit_compiler.passes.part_swaps import part_swaps
 from stepjit_compiler.passes.plan_memory import plan_memory
+from stepjit_compiler.passes.plan_regions import plan_regions
 from stepjit_compiler.passes.simplify import simplify
 from stepjit_compiler.plan_text import kernels_text, plan_text
 from stepjit_compiler.regions import CONTROL, with_regions
@@ -67,7 +68,7 @@ def _fuse(at: _Stage) -> None:
 
 
 def _plan_memory(at: _Stage) -> None:
-    at.plan = plan_memory(at.step, at.kernels)
+    at.plan = plan_regions(plan_memory(at.step, at.kernels))
     if current().verify:
         verify_plan(at.plan)
 
@@ -167,7 +168,7 @@ class _Request:
         if cache is not None:
             seconds = time.perf_counter() - started
             head = store.header(self.entries, self.step, self.about, at.program, seconds)
-            cache.put(self.key, at.program, head, store.sections(at.texts))
+            cache.put(self.key, at.program, head, store.sections({**at.texts, "step": self.entries["step"]}))
         return at.program
 
 

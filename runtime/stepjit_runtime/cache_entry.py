@@ -21,7 +21,7 @@ from stepjit_runtime.cache_folder import Refused
 
 MAGIC = b"stepjit\x01"
 _DIGEST_AT, _LENGTH_AT, _HEADER_AT = 8, 40, 44
-HEADER_GUESS = 16 * 1024
+HEADER_GUESS = 4096
 """Bytes from the start of an entry in which nearly every header ends."""
 
 

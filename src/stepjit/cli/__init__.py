@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from stepjit.cli.cache import add_cache
+
 INTERRUPTED = 130
 
 _ABOUT = """\
@@ -23,7 +25,9 @@ example:
   print(step.explain())                          # what it was compiled to
 
 environment:
-  STEPJIT_LOG=compile          one line on stderr for each compile
+  STEPJIT_CACHE=PATH           where compiled steps are kept; `off`: nowhere
+  STEPJIT_CACHE_BYTES=512MB    how much is kept there
+  STEPJIT_LOG=compile,cache    one line on stderr for each compile, and for each step read from the cache
   STEPJIT_DUMP=simplify,fuse   what passes made, on stderr; `all` for every pass
   STEPJIT_VERIFY=1             check the invariants of each step between passes
 
@@ -61,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=_positive, default=30, metavar="N", help="passes over the data (default 30)")
     demo.add_argument("--seed", type=_natural, default=0, metavar="N", help="of weights and batches (default 0)")
     demo.set_defaults(run=_demo)
+    add_cache(commands, _cache)
     version = commands.add_parser("version", help="versions of stepjit and of what it stands on")
     version.set_defaults(run=_version)
     return parser
@@ -78,6 +83,12 @@ def _whole(text: str, least: int) -> int:
     if not text.isascii() or not text.isdigit() or not least <= int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"not a whole number from {least} on: {text!r}")
     return int(text)
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from stepjit.cli import cache_commands
+
+    return cache_commands.run(options)
 
 
 def _demo(options: argparse.Namespace) -> int:
