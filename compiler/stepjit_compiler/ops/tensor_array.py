@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.lowering import Check, Indexed
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show, unchanged
 from stepjit_compiler.ops.arguments import at_least
 
 # --- _TensorArrayWrite: the buffer with another row `index`; a dynamic one grows to hold it ---
@@ -14,18 +15,29 @@ def _written_shape(x: Inference) -> list[ShapeLike]:
     buffer, value = at_least(x, 0, 1), x.shape(2)
     if buffer is None:
         return [None if value is None else (None, *value)]
-    if value is not None:
-        text = "TensorArray elements must all have one shape: the element written does not fit"
+    if 0 in buffer[1:]:
+        buffer = None if value is None else (buffer[0], *value)
+    elif value is not None:
+        text = (
+            f"Could not write to a TensorArray because the value shape is {show(value)} which is incompatible with the "
+            f"TensorArray's inferred element shape: {show(buffer[1:])}"
+        )
         if len(value) != len(buffer) - 1:
             x.fail(text)
         buffer = (buffer[0], *(x.equal(m, n, text) for m, n in zip(buffer[1:], value)))
-    return [(None, *buffer[1:]) if x.attrs["dynamic"] else buffer]
+    return [(None, *buffer[1:]) if buffer is not None and x.attrs["dynamic"] else buffer]
+
+
+_OUTSIDE = "Tried to write to index {value} but array is not resizeable and size is: {bound}"
 
 
 def _write(call: Call, buffer: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
     at = int(index)
     if at < 0 or (at >= len(buffer) and not call.attrs["dynamic"]):
-        call.fail(f"Tried to write to index {at} but array is not resizeable and size is: {len(buffer)}")
+        call.fail(_OUTSIDE.format(value=at, bound=len(buffer)))
+    if 0 in buffer.shape[1:]:
+        # An array without a shape for its elements takes that of the first.
+        buffer = _grown(np.empty((0, *value.shape), buffer.dtype), len(buffer))
     if at >= len(buffer):
         buffer = _grown(buffer, at + 1)
     if buffer.shape[1:] != value.shape:
@@ -51,28 +63,42 @@ define(
     infer=_written_shape, reference=_write,
 )  # fmt: skip
 
-# --- _TensorArrayClaim: which elements are written, once `index` is too; each is written once ---
+# --- _TensorArrayCount: how often each element was written, once `index` is again ---
 
 
-def _claim(call: Call, written: np.ndarray, index: np.ndarray) -> np.ndarray:
+def _count(call: Call, counts: np.ndarray, index: np.ndarray) -> np.ndarray:
     at = int(index)
-    if at < 0 or (at >= len(written) and not call.attrs["dynamic"]):
-        call.fail(f"Tried to write to index {at} but array is not resizeable and size is: {len(written)}")
-    if at >= len(written):
-        written = _grown(written, at + 1)
-    if written[at]:
-        call.fail(f"Could not write to TensorArray index {at} because it has already been written to.")
-    result = written.copy()
-    result[at] = True
+    if at < 0 or (at >= len(counts) and not call.attrs["dynamic"]):
+        call.fail(_OUTSIDE.format(value=at, bound=len(counts)))
+    result = _grown(counts, at + 1) if at >= len(counts) else counts.copy()
+    result[at] += 1
     return result
 
 
 define(
-    "_TensorArrayClaim", "written: bool, index: int32 -> result: bool", "dynamic: bool = False",
-    infer=lambda x: [(None,) if x.attrs["dynamic"] else x.shape(0)], reference=_claim,
+    "_TensorArrayCount", "counts: int32, index: int32 -> result: int32", "dynamic: bool = False",
+    infer=lambda x: [(None,) if x.attrs["dynamic"] else x.shape(0)], reference=_count,
 )  # fmt: skip
 
-# --- _TensorArrayRead: row `index`, which must have been written ---
+# --- _TensorArrayRows: the buffer of an array whose elements were written at most once ---
+
+_TWICE = "Could not write to TensorArray index {at} because it has already been written to."
+
+
+def _rows(call: Call, buffer: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    if (counts > 1).any():
+        call.fail(_TWICE.format(at=int(np.argmax(counts > 1))))
+    return buffer
+
+
+define(
+    "_TensorArrayRows", "buffer: T, counts: int32 -> rows: T", "T: type", infer=unchanged, reference=_rows,
+    lower=Indexed(lambda k, call, output, index: k.load(0, index), checks=lambda call: [Check(1, 2, _TWICE)]),
+)  # fmt: skip
+
+# --- _TensorArrayRead: row `index` ---
+
+_UNREADABLE = "Tried to read from index {value} but array size is: {bound}"
 
 
 def _read_shape(x: Inference) -> list[ShapeLike]:
@@ -80,16 +106,17 @@ def _read_shape(x: Inference) -> list[ShapeLike]:
     return [None if buffer is None else buffer[1:]]
 
 
-def _read(call: Call, buffer: np.ndarray, written: np.ndarray, index: np.ndarray) -> np.ndarray:
+def _read(call: Call, buffer: np.ndarray, index: np.ndarray) -> np.ndarray:
     at = int(index)
     if not 0 <= at < len(buffer):
-        call.fail(f"Tried to read from index {at} but array size is: {len(buffer)}")
-    if not written[at]:
-        call.fail(f"Could not read index {at} of a TensorArray: it has not been written")
+        call.fail(_UNREADABLE.format(value=at, bound=len(buffer)))
     return np.asarray(buffer[at])
 
 
 define(
-    "_TensorArrayRead", "buffer: T, written: bool, index: int32 -> value: T", "T: type",
-    infer=_read_shape, reference=_read,
+    "_TensorArrayRead", "buffer: T, index: int32 -> value: T", "T: type", infer=_read_shape, reference=_read,
+    lower=Indexed(
+        lambda k, call, output, index: k.load(0, (k.index(k.load(1, ())), *index)),
+        checks=lambda call: [Check(1, call.inputs[0].dims[0], _UNREADABLE)],
+    ),
 )  # fmt: skip

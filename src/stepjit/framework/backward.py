@@ -44,6 +44,20 @@ def is_pure(op: Operation) -> bool:
     return True
 
 
+def all_pure(tensor: Tensor) -> bool:
+    """Whether everything that `tensor` is computed from in its region is pure."""
+    pending, seen = [tensor], {tensor}
+    while pending:
+        op = pending.pop().op
+        if not is_pure(op):
+            return False
+        for each in op.inputs:
+            if each not in seen:
+                seen.add(each)
+                pending.append(each)
+    return True
+
+
 class Backward(FuncGraph):
     """A region of a gradient, in which tensors of `forward`, the region of `holder`, may be used."""
 
@@ -72,7 +86,7 @@ class Backward(FuncGraph):
 
 
 def recompute(
-    graph: FuncGraph,
+    graph: Graph,
     tensors: Sequence[Tensor],
     again: dict[Tensor, Tensor],
     given: Callable[[Tensor], Tensor | None],
@@ -99,7 +113,7 @@ def recompute(
     return [again[tensor] for tensor in tensors]
 
 
-def _copy(graph: FuncGraph, op: Operation, inputs: Iterable[Tensor]) -> Operation:
+def _copy(graph: Graph, op: Operation, inputs: Iterable[Tensor]) -> Operation:
     local = graph.local
     plain, local.plain = local.plain, True
     try:

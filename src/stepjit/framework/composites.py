@@ -8,12 +8,15 @@ from typing import Any
 Split = Callable[[Any], list[Any]]
 Join = Callable[[Any, Sequence[Any]], Any]
 
-_KINDS: dict[type, tuple[Split, Join]] = {}
+_KINDS: dict[type, tuple[Split, Join, Callable[[Any], int]]] = {}
 
 
-def register_composite(kind: type, split: Split, join: Join) -> None:
-    """Let values of a type consist of `split(value)`; `join(value, tensors)` is one like `value` of other tensors."""
-    _KINDS[kind] = split, join
+def register_composite(kind: type, split: Split, join: Join, count: Callable[[Any], int] | None = None) -> None:
+    """Let values of a type consist of `split(value)`; `join(value, tensors)` is one like `value` of other tensors.
+
+    count: how many tensors there are, where splitting is more than a look.
+    """
+    _KINDS[kind] = split, join, count or (lambda value: len(split(value)))
 
 
 def is_composite(value: Any) -> bool:
@@ -24,6 +27,11 @@ def is_composite(value: Any) -> bool:
 def split(value: Any) -> list[Any]:
     """The tensors that a composite value consists of."""
     return _KINDS[type(value)][0](value)
+
+
+def count(value: Any) -> int:
+    """How many tensors a composite value consists of."""
+    return _KINDS[type(value)][2](value)
 
 
 def join(value: Any, tensors: Sequence[Any]) -> Any:

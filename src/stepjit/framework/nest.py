@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from stepjit.framework.composites import is_composite, join, split
+from stepjit.framework.composites import count, is_composite, join, split
 
 
 def is_nested(structure: Any) -> bool:
@@ -55,7 +55,7 @@ def pack_sequence_as(structure: Any, flat_sequence: Sequence[Any], expand_compos
     """The structure with other leaves; ValueError when it does not have as many, TypeError for no sequence."""
     if not isinstance(flat_sequence, (list, tuple)):
         raise TypeError(f"flat_sequence must be a sequence, not a {type(flat_sequence).__name__}: {flat_sequence}")
-    wanted = len(flatten(structure, expand_composites))
+    wanted = _size(structure, expand_composites)
     if wanted != len(flat_sequence):
         raise ValueError(
             f"Could not pack sequence. Structure had {wanted} atoms, but flat_sequence had {len(flat_sequence)} items. "
@@ -64,11 +64,16 @@ def pack_sequence_as(structure: Any, flat_sequence: Sequence[Any], expand_compos
     return _packed(structure, iter(flat_sequence), expand_composites)
 
 
+def _size(structure: Any, expand: bool) -> int:
+    leaves = flatten(structure)
+    return sum(count(each) if is_composite(each) else 1 for each in leaves) if expand else len(leaves)
+
+
 def _packed(structure: Any, leaves: Iterator[Any], expand: bool) -> Any:
     if is_nested(structure):
         return _rebuilt(structure, [_packed(each, leaves, expand) for each in _children(structure)])
     if expand and is_composite(structure):
-        return join(structure, [next(leaves) for _ in split(structure)])
+        return join(structure, [next(leaves) for _ in range(count(structure))])
     return next(leaves)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
-from stepjit.framework.backward import Backward, is_pure, own_op, recompute
+from stepjit.framework.backward import Backward, all_pure, is_pure, own_op, recompute
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.func_graph import FuncGraph
 from stepjit.framework.gradients import gradients_between
@@ -74,20 +74,7 @@ def np_zero(tensor: Tensor) -> Any:
 
 def _names_shape(op: Operation) -> bool:
     """Whether the op's first input is the shape of its output, as that of a random op."""
-    return op.op_def.inputs[0].name == "shape" and _all_pure(op.inputs[0])
-
-
-def _all_pure(tensor: Tensor) -> bool:
-    pending, seen = [tensor], {tensor}
-    while pending:
-        op = pending.pop().op
-        if not is_pure(op):
-            return False
-        for each in op.inputs:
-            if each not in seen:
-                seen.add(each)
-                pending.append(each)
-    return True
+    return op.op_def.inputs[0].name == "shape" and all_pure(op.inputs[0])
 
 
 @RegisterRegionGradient("If", "StatelessIf")

@@ -263,7 +263,7 @@ class FIFOQueue(QueueBase):
 
     def __init__(
         self, capacity: int, dtypes: Any, shapes: Any = None, names: Any = None, shared_name: str | None = None,
-        name: str = "fifo_queue",
+        name: str | None = "fifo_queue",
     ) -> None:  # fmt: skip
         types = _types(dtypes)
         given = _shapes(shapes, types)
@@ -278,7 +278,7 @@ class PaddingFIFOQueue(QueueBase):
 
     def __init__(
         self, capacity: int, dtypes: Any, shapes: Any, names: Any = None, shared_name: str | None = None,
-        name: str = "padding_fifo_queue",
+        name: str | None = "padding_fifo_queue",
     ) -> None:  # fmt: skip
         types = _types(dtypes)
         given = _partial_shapes(shapes, types)
@@ -293,7 +293,7 @@ class RandomShuffleQueue(QueueBase):
 
     def __init__(
         self, capacity: int, min_after_dequeue: int, dtypes: Any, shapes: Any = None, names: Any = None,
-        seed: int | None = None, shared_name: str | None = None, name: str = "random_shuffle_queue",
+        seed: int | None = None, shared_name: str | None = None, name: str | None = "random_shuffle_queue",
     ) -> None:  # fmt: skip
         types = _types(dtypes)
         given = _shapes(shapes, types)
@@ -313,7 +313,7 @@ class PriorityQueue(QueueBase):
 
     def __init__(
         self, capacity: int, types: Any, shapes: Any = None, names: Any = None, shared_name: str | None = None,
-        name: str = "priority_queue",
+        name: str | None = "priority_queue",
     ) -> None:  # fmt: skip
         further = _types(types)
         given = _shapes(shapes, further)

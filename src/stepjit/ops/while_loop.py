@@ -6,18 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stepjit.framework import nest
-from stepjit.framework.composites import is_composite
+from stepjit.framework.backward import all_pure, recompute
+from stepjit.framework.composites import count, is_composite
 from stepjit.framework.convert import convert_to_tensor
 from stepjit.framework.func_graph import FuncGraph
 from stepjit.framework.graph import Graph, Operation, Tensor, get_default_graph, op_def_of
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.shape import Dims, TensorShape, as_dims, as_shape
 from stepjit.framework.stack import default_graphs
+from stepjit.ops.array import shape
 from stepjit.ops.cast import cast
 from stepjit.ops.comparison import less, logical_and
 from stepjit.ops.cond import named_results
 from stepjit.ops.control import identity, stop_gradient
+from stepjit.ops.creation import zeros
 from stepjit.ops.math import add
+from stepjit.ops.tensor_array import TensorArray
 from stepjit_runtime import dtypes
 
 
@@ -67,7 +71,6 @@ class Loop:
         self.graph: Graph = get_default_graph()
         self.parallel = parallel
         self.structure = nest.map_structure(_converted, loop_vars)
-        # An array whose elements' shape is unknown as yet takes it from what the body writes.
         self.leaves = nest.flatten(self.structure)
         self.counted = maximum is not None
         if self.counted:
@@ -77,6 +80,7 @@ class Loop:
         self.body = FuncGraph(self.graph, label, "while loop")
         self.initial = [self.graph.capture(each) for each in nest.flatten(self.structure, expand_composites=True)]
         self.dims = self._declared(invariants)
+        self._open_arrays()
         self.places = {id(region): self._parameters(region) for region in (self.cond, self.body)}
 
     # --- Loop variables ---
@@ -88,19 +92,21 @@ class Loop:
         nest.assert_same_structure(self.structure, invariants)
         declared: list[Dims] = []
         position = 0
-        for leaf, shape in zip(self.leaves, nest.flatten(invariants)):
-            parts = nest.flatten(leaf, expand_composites=True)
-            for part in parts:
+        for leaf, said in zip(self.leaves, nest.flatten(invariants)):
+            for _ in range(count(leaf) if is_composite(leaf) else 1):
                 entry = self.initial[position]
                 position += 1
-                wanted = as_dims(shape) if part is leaf else None
-                if part is leaf and not _less_specific(wanted, entry.dims):
+                if is_composite(leaf):
+                    declared.append(_without_rows(entry.dims))
+                    continue
+                wanted = as_dims(said)
+                if not _less_specific(wanted, entry.dims):
                     raise ValueError(
-                        f"The shape invariant specified for {part.name} is not compatible with the initial shape of "
+                        f"The shape invariant specified for {leaf.name} is not compatible with the initial shape of "
                         f"the loop variable. It enters the loop with shape {entry.shape}, but the specified shape "
-                        f"invariant is {as_shape(shape)}."
+                        f"invariant is {as_shape(said)}."
                     )
-                declared.append(wanted if part is leaf else _without_rows(entry.dims))
+                declared.append(wanted)
         return declared
 
     def _parameters(self, region: FuncGraph) -> tuple[list[Tensor], Any, Tensor | None]:
@@ -110,6 +116,50 @@ class Loop:
         ]
         counter = region.add_parameter(dtypes.int32, ()) if self.counted else None
         return tensors, nest.pack_sequence_as(self.structure, tensors, expand_composites=True), counter
+
+    def _open_arrays(self) -> None:
+        """Arrays take the shape of their elements from what the body writes, and may grow."""
+        self.open: dict[int, int] = {}
+        position = 0
+        for number, leaf in enumerate(self.leaves):
+            parts = count(leaf) if is_composite(leaf) else 1
+            if isinstance(leaf, TensorArray):
+                if leaf._is_open:
+                    self.open[position] = number
+                    self.dims[position] = None
+                if leaf.dynamic_size:
+                    for k in range(position, position + parts):
+                        self.dims[k] = _without_rows(self.dims[k])
+            position += parts
+
+    def _settle_arrays(self) -> None:
+        """Let the loop begin with arrays of the shape that the first trip writes."""
+        returned = nest.flatten(self.returned)
+        for position, number in self.open.items():
+            array, after = self.leaves[number], self.after[position]
+            parameter = self.places[id(self.body)][0][position]
+            if after is parameter:
+                continue
+            made = array._made_like(returned[number])
+            buffer = made._filled()
+            if made._is_open and all_pure(after):
+                with default_graphs.enter(self.body):
+                    extents = shape(after)
+                (extents,) = recompute(self.graph, [extents], {}, self._before_the_loop)
+                buffer = zeros(extents, array.dtype)
+            self.initial[position] = buffer
+            if after.dims is not None:
+                rows = None if array.dynamic_size or buffer.dims is None else buffer.dims[0]
+                after.dims = self.dims[position] = (rows, *after.dims[1:])
+                for region in (self.cond, self.body):
+                    self.places[id(region)][0][position].dims = after.dims
+
+    def _before_the_loop(self, tensor: Tensor) -> Tensor | None:
+        """What a parameter of the body is in the first trip."""
+        parameters, _, counter = self.places[id(self.body)]
+        if tensor in parameters:
+            return self.initial[parameters.index(tensor)]
+        return self.graph.capture(self.counter) if tensor is counter else self.body.sources.get(tensor)
 
     # --- Regions ---
 
@@ -148,6 +198,7 @@ class Loop:
             self.after = [self.body.capture(each) for each in after]
             if counter is not None:
                 self.counted_up = add(counter, 1)
+        self._settle_arrays()
         self._check_shapes()
 
     def _check_shapes(self) -> None:

@@ -118,7 +118,8 @@ class SessionStep:
     def variant(self, shapes: Sequence[tuple[int, ...]]) -> Variant:
         """The variant for feeds of these shapes; compiled if need be."""
         while True:
-            told = tuple(self._told.items())
+            # Other threads may add to both meanwhile.
+            told, static = tuple(self._told.items()), frozenset(self._static)
             signature = self.signature(shapes) + told
             found = self.variants.get(signature)
             if found is not None and not self._outdated(found):
@@ -134,11 +135,11 @@ class SessionStep:
                 return found
             except NeedsShapeError as error:
                 op = error.op
-                if op is None or op in self._told:
+                if op is None or op in dict(told):
                     raise op_error(op, OpFailure(str(error))) from None
-                self._told[op] = first_guess(op)
+                self._told.setdefault(op, first_guess(op))
             except NeedsStaticError as error:
-                if not error.symbols or error.symbols <= self._static:
+                if not error.symbols or error.symbols <= static:
                     raise op_error(None, OpFailure(str(error))) from None
                 self._static |= error.symbols
 

@@ -100,6 +100,7 @@ from stepjit.variable_kinds import (
     disable_resource_variables, enable_resource_variables, resource_variables_enabled, VariableAggregation,
     VariableSynchronization,
 )  # fmt: skip
+from stepjit.ops.tensor_array import TensorArray
 from stepjit.ops.while_loop import while_loop
 from stepjit.variables import Variable
 from stepjit.ops import cond_gradient as _cond_gradient, operators as _operators, while_gradient as _while_gradient

@@ -7,6 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from stepjit.train.adam import AdamOptimizer
+from stepjit.train import queue_runner
+from stepjit.train.coordinator import Coordinator, LooperThread
+from stepjit.train.input import (
+    batch, batch_join, input_producer, limit_epochs, maybe_batch, maybe_batch_join, maybe_shuffle_batch,
+    maybe_shuffle_batch_join, range_input_producer, shuffle_batch, shuffle_batch_join, slice_input_producer,
+    string_input_producer,
+)  # fmt: skip
+from stepjit.train.queue_runner import QueueRunner, add_queue_runner, start_queue_runners
 from stepjit.train.global_step import (
     assert_global_step, create_global_step, get_global_step, get_or_create_global_step, global_step,
 )  # fmt: skip
