@@ -384,8 +384,10 @@ class Graph:
             return self._tensor_by_text(name)
         op = self.by_name.get(name)
         if not allow_operation:
-            what = "an Operation, not a Tensor" if op is not None else "an (unknown) Operation, not a Tensor"
-            raise ValueError(f"The name {name!r} refers to {what}. Tensor names have the form 'op_name:output_index'.")
+            what = "refers to an Operation" if op is not None else "looks like an (invalid) Operation name"
+            raise ValueError(
+                f"The name {name!r} {what}, not a Tensor. Tensor names must be of the form '<op_name>:<output_index>'."
+            )
         if op is None:
             raise KeyError(f"The name {name!r} refers to an Operation not in the graph.")
         return op

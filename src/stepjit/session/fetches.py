@@ -130,13 +130,13 @@ class Fetches:
             found = self._graph.as_graph_element(fetch)
         except TypeError as error:
             raise TypeError(
-                f"Argument `fetch` = {fetch!r} has invalid type \"{type(fetch).__name__}\" must be a string or Tensor. "
+                f"Argument `fetch` = {fetch} has invalid type \"{type(fetch).__name__}\" must be a string or Tensor. "
                 f"({error})"
             ) from None
         except (ValueError, KeyError) as error:
             text = error.args[0] if error.args else ""
             raise ValueError(
-                f"Argument `fetch` = {fetch!r} cannot be interpreted as a Tensor. ({text})"
+                f"Argument `fetch` = {fetch} cannot be interpreted as a Tensor. ({text})"
             ) from None
         if not self._graph.is_fetchable(found):
             raise InaccessibleTensorError(f"{found!r} is not fetchable: it has been marked as not fetchable")

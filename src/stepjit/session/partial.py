@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,18 +17,16 @@ import numpy as np
 from stepjit.framework.tensor import Tensor
 from stepjit.session.feeds import check_feedable, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
-from stepjit.session.options import limit
 from stepjit.session.stages import Plan
-from stepjit_runtime.errors import InvalidArgumentError
+from stepjit_runtime.errors import InvalidArgumentError, OpError
 
 if TYPE_CHECKING:
     from stepjit.session.session import BaseSession
 
 _numbers = itertools.count()
-_UNLIMITED = nullcontext()
 
 
-def _invalid(message: str) -> InvalidArgumentError:
+def _invalid(message: str) -> OpError:
     return InvalidArgumentError(None, None, message)
 
 
@@ -193,7 +190,7 @@ class PartialRuns:
 
     def run(self, handle: Any, structure: Any, feed_dict: Any) -> Any:
         """The fetches of one call; errors as `BaseSession.partial_run` tells."""
-        if feed_dict is not None and not isinstance(feed_dict, Mapping):
+        if feed_dict and not isinstance(feed_dict, Mapping):
             raise TypeError(f"feed_dict must be a mapping, not {type(feed_dict).__name__}")
         feed_dict = feed_dict or {}
         call = self._call(structure, feed_dict)
@@ -214,9 +211,7 @@ class PartialRuns:
         try:
             if run.failure is not None:
                 raise run.failure
-            seconds = self._session._config.time_limit
-            with limit(seconds) if seconds is not None else _UNLIMITED:
-                run.advance(arrays, given, asked)
+            run.advance(arrays, given, asked)
         except BaseException:
             self._end(handle, run)
             raise

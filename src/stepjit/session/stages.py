@@ -30,6 +30,7 @@ START = 1
 
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
 _OF_SHAPES = ("Shape", "ShapeN", "Size", "Rank")
+_IDLE = ("NoOp", "ControlTrigger")
 _BLOCKING = ("QueueDequeue", "QueueEnqueue", "ReaderRead", "Barrier", "Stage", "Unstage", "IteratorGetNext")
 """How the types of ops begin that may wait for other threads: they run when they are asked for."""
 
@@ -206,7 +207,8 @@ class Plan:
         kept = [t for op in run for t in op.outputs if t in live]
         outputs = list(dict.fromkeys(fresh + kept))
         feeds = list(self._sources([*run, *(t.op for t in fresh)], frozenset(run)))
-        call = self._step(before, run, outputs, feeds) if run or outputs else None
+        idle = not outputs and all(op.type in _IDLE for op in run)
+        call = None if idle else self._step(before, run, outputs, feeds)
         had = {*self._live[before], *feeds, *outputs, *(t for t, bit in self.bits.items() if bit & after & ~before)}
         return Stage(feeds, outputs, call, [t for t in had if t not in live])
 
