@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stepjit_compiler.dims import Extent, Shape
@@ -16,7 +16,8 @@ class Kernel:
 
     kind: str
     """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `split`, `scatter`,
-    `check` (of its nodes' indices, which nothing is computed from yet) or `host`."""
+    `check` (of its nodes' indices, which nothing is computed from yet), `assume` (a region's checks of extents), `host`,
+    or `if` and `while`: code of its own are only the kernels of its regions."""
     nodes: tuple[int, ...]
     """Nodes computed, in order; a node may be computed by several kernels where that is cheaper than to store it."""
     inputs: tuple[Ref, ...]
@@ -41,6 +42,7 @@ class Buffer(NamedTuple):
     arena   that area of the arena
     output  the result array of that number
     host    the array that the host result of that number is
+    grown   rows that a loop stacks up, in memory that grows with them
     """
 
     kind: str
@@ -75,3 +77,24 @@ class Plan:
     """(value, where to) copied after the last kernel: values wanted in a second place."""
     host_results: tuple[Ref, ...]
     """By number of host result: its value."""
+    regions: Mapping[int, tuple[Plan, ...]] = field(default_factory=dict)
+    """By node that is a branch or a loop: the plans of its regions, (then, else) or (cond, body). A region's feeds are
+    the node's inputs, its outputs what the node gives. In a loop's body, output k may stand in place of feed k."""
+    first_constant: int = 0
+    """The number that this plan's first constant has in the program."""
+
+    def plans(self) -> Iterator[Plan]:
+        """This plan and those of all regions."""
+        yield self
+        for regions in self.regions.values():
+            for region in regions:
+                yield from region.plans()
+
+    def walk(self) -> Iterator[tuple[Plan, Kernel]]:
+        """All kernels in the order in which their code is written; regions' kernels in place of branches and loops."""
+        for kernel in self.kernels:
+            if kernel.kind in ("if", "while"):
+                for region in self.regions[kernel.nodes[0]]:
+                    yield from region.walk()
+            else:
+                yield self, kernel

@@ -35,6 +35,11 @@ def has_effects(step: Step) -> bool:
     return any(map(has_effect, step.nodes))
 
 
+def has_hosts(step: Step) -> bool:
+    """Whether Python runs some of the step, or of its regions."""
+    return any(node.host or any(has_hosts(region) for _, region in regions_of(node)) for node in step.nodes)
+
+
 def required(step: Step) -> set[int]:
     """The slots that must hold a value when the step begins: read by others than regions, which look for themselves."""
     reads = {i: node.attr["slot"] for i, node in enumerate(step.nodes) if node.op == "_Read"}

@@ -28,7 +28,7 @@ SOURCES = frozenset(("_Feed", "_Read", "_Initialized", "_Dims"))
 
 UnsureShape = tuple[Extent | None, ...]
 
-NATIVE_CONTROL = False
+NATIVE_CONTROL = True
 """Whether branches and loops become native code where they can; else Python drives them all."""
 
 KNOWN_ELEMENTS = 64

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VERSION = "abi 2"
+VERSION = "abi 3"
 """To be raised with any change here or in what the functions of `support` mean: it is part of programs' keys."""
 
 INSTANCE_VECTORCALL = 16
@@ -36,6 +36,7 @@ CONTEXT = _offsets((
     "constant_arrays",  # PyObject **: the constants as arrays
     "hosts",  # PyObject **: Python callables of the host kernels in order
     "arena",  # Block **: head of the free list of arenas
+    "poll",  # Python callable (); raises when the step is to end
     "trace",  # Trace *: where a traced program writes down what it does; others don't look
 ))  # fmt: skip
 """A callable's view of an executable."""
@@ -67,6 +68,9 @@ REENTRY = 1 << 62
 
 RELEASE_NS = 20_000
 """Kernels estimated to take longer run without the GIL."""
+
+POLL_NS = 20_000
+"""Loops look at the clock about that often."""
 
 STACK_BYTES = 32 * 1024
 """Arenas up to this size are on the stack."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from stepjit_runtime import abi
 from stepjit_runtime.dtypes import as_dtype
+from stepjit_runtime.errors import OpFailure, exception_type_from_error_code
 from stepjit_runtime.link import Linked
 from stepjit_runtime.manifest import Manifest
 from stepjit_runtime.resources import Record, Resources, Variable, layout_number
@@ -47,7 +48,7 @@ class Executable:
 
     __slots__ = (
         "__weakref__", "_arena", "_array_pointers", "_data_pointers", "_layouts", "_slots", "constants", "linked",
-        "manifest", "resources", "variables",
+        "manifest", "poll", "resources", "variables",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class Executable:
         self._layouts = _words([_layout_of(slot) for slot in manifest.slots])
         self._data_pointers = _words([array.ctypes.data for array in self.constants])
         self._array_pointers = _words([id(array) for array in self.constants])
+        self.poll = _poll_of(resources)
         self._arena = ctypes.c_void_p()
         weakref.finalize(self, _free_blocks, self._arena).atexit = False
 
@@ -122,6 +124,7 @@ class Context:
             "constants": ctypes.addressof(executable._data_pointers),
             "constant_arrays": ctypes.addressof(executable._array_pointers), "hosts": ctypes.addressof(self._hosts),
             "arena": ctypes.addressof(executable._arena), "trace": trace.address if trace else 0,
+            "poll": id(executable.poll),
         }.items():  # fmt: skip
             self._record[name] = value
 
@@ -135,6 +138,19 @@ class Context:
         # In this order: another thread may look between the two.
         self._record["next_context"] = other.address
         self._record["next_entry"] = other.executable.linked.run
+
+
+def _poll_of(resources: Resources) -> Callable[[], None]:
+    """What loops call now and then: raises the session's error when the step is to end; signals' handlers run too."""
+
+    def poll() -> None:
+        try:
+            resources.cancellation.check()
+        except OpFailure as failure:
+            kind: Any = exception_type_from_error_code(failure.code)
+            raise kind(None, None, failure.message) from None
+
+    return poll
 
 
 def _layout_of(slot: Any) -> int:

@@ -6,7 +6,7 @@ part of the contract between stored object code and this package: a change of me
 
 from __future__ import annotations
 
-from stepjit_runtime import abi, dtypes, support_trace
+from stepjit_runtime import abi, dtypes, support_loops, support_trace
 
 ARRAY = {"type": 8, "data": 16, "nd": 24, "dims": 32, "descr": 56, "flags": 64}
 """Offsets in PyArrayObject, the same in numpy 1 and 2."""
@@ -55,6 +55,7 @@ PROTOTYPES = {
     "sj_same_dtype": "i1 @sj_same_dtype(ptr, ptr) cold",
     "sj_slow": "ptr @sj_slow(ptr, ptr, i64, ptr, i64) cold",
     "sj_unbox": "i1 @sj_unbox(ptr, ptr, ptr, i64, i64)",
+    **support_loops.PROTOTYPES,
     **support_trace.PROTOTYPES,
 }
 """What steps declare, by name."""
@@ -463,7 +464,7 @@ no:
 def text() -> str:
     """The module's IR."""
     parts = [_SLOW, _FAIL, _PACK, _DROP, _SAME_DTYPE, _ARENA, _COPY_OBJECTS, _BOXED, _HOST, _UNBOX]
-    parts.append(support_trace.text())
+    parts += [support_trace.text(), support_loops.text()]
     data = [f"@{name} = external global i8" for name in DATA]
     declares = ["declare " + line for line in PYTHON.values()]
     return "\n".join([*data, *declares, *parts, '!1 = !{!"branch_weights", i32 2000, i32 1}'])

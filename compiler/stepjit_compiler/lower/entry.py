@@ -14,11 +14,11 @@ from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower.builder import Value
 from stepjit_compiler.lower.entry_module import module_text
+from stepjit_compiler.lower.entry_regions import Regions
 from stepjit_compiler.lower.entry_storage import born_later
 from stepjit_compiler.lower.entry_text import ARRAY
-from stepjit_compiler.lower.entry_trace import Traces
 from stepjit_compiler.lower.kernel_code import KernelCode
-from stepjit_compiler.plan import Buffer, Plan
+from stepjit_compiler.plan import Buffer, Kernel, Plan
 from stepjit_runtime import abi, dtypes
 
 _HEADER = f"""
@@ -51,13 +51,14 @@ def failure_bases(kernels: Sequence[KernelCode]) -> list[int]:
     return bases
 
 
-class Entry(Traces):
+class Entry(Regions):
     """Writes `@run`, top to bottom."""
 
     def __init__(self, plan: Plan, kernels: Sequence[KernelCode], traced: bool = False) -> None:
-        super().__init__(plan, [code for code in kernels if code.symbol], traced)
+        codes = [code for code in kernels if code.symbol]
+        super().__init__(plan, codes, traced)
+        self.native = iter(zip(codes, failure_bases(codes), strict=True))
         self.failures: list[tuple[int, str]] = []
-        self.thread: Value | None = None
 
     def emit(self) -> str:
         """The function's text."""
@@ -65,14 +66,9 @@ class Entry(Traces):
         self.guard()
         self._prepare()
         self._leave_python()
-        bases = failure_bases(self.codes)
-        native = iter(zip(self.codes, bases, strict=True))
         for number, kernel in enumerate(self.plan.kernels):
             with self.span(number):
-                if kernel.kind == "host":
-                    self._host(kernel)
-                else:
-                    self._kernel(*next(native))
+                self.run_kernel(kernel)
             self.note_born(self.step.nodes[kernel.nodes[0]])
         self._finish()
         self._exits()
@@ -81,12 +77,27 @@ class Entry(Traces):
         params = "ptr %self, ptr %args, i64 %nargsf, ptr %names, ptr %context"
         return f"define ptr @run({params}) noinline {{\n{lines}\n}}\n"
 
+    def run_kernel(self, kernel: Kernel) -> None:
+        """The code of one kernel, of the step or of a region."""
+        if kernel.kind == "host":
+            self._host(kernel)
+        elif kernel.kind == "if":
+            self.branch(kernel)
+        elif kernel.kind == "while":
+            self.loop(kernel)
+        else:
+            self._kernel(*next(self.native))
+
     def _leave_python(self) -> None:
         """Let go of the GIL around long native work; steps that touch variables count themselves in first."""
         cost: Extent = 0
         for code in self.codes:
             cost = cost + code.cost
-        if self.has_hosts or (isinstance(cost, int) and cost <= abi.RELEASE_NS):
+        if self.has_hosts or (isinstance(cost, int) and cost <= abi.RELEASE_NS and not self.has_loops):
+            return
+        if self.has_loops:
+            self._count_flight(1)
+            self.thread = self.b.assign("call ptr @PyEval_SaveThread()", None)
             return
         number = self.extents.number(cost)
         before, save, on = self.b.block, self.b.label("release"), self.b.label("on")
@@ -141,12 +152,14 @@ class Entry(Traces):
 
     def _finish(self) -> None:
         copies = [(ref, buffer, self.step.type(ref)) for ref, buffer in self.plan.copies]
-        for ref, buffer, type_ in copies:
-            if type_.dtype.kind != "s":
+        # Objects are counted, and arrays of extents that came up in mid-step are made, with the GIL held.
+        held = [type_.dtype.kind == "s" or born_later(type_.dims) for _, _, type_ in copies]
+        for (ref, buffer, type_), later in zip(copies, held, strict=True):
+            if not later:
                 self._copy(self._place(buffer), self.pointer(ref), type_)
         self._return_to_python()
-        for ref, buffer, type_ in copies:
-            if type_.dtype.kind == "s":
+        for (ref, buffer, type_), later in zip(copies, held, strict=True):
+            if later:
                 self._copy(self._place(buffer), self.pointer(ref), type_)
         for slot in sorted(self.writes):
             self.b.raw(f"store i64 1, ptr {self.pointer_at(self.slot_records[slot], abi.SLOT['initialised']).ref}")
@@ -208,11 +221,19 @@ class Entry(Traces):
             assert self.status is not None
             error = self.b.assign(f"call ptr @sj_fail(ptr %context, {base!r}, ptr {self.status.ref})", None)
             self.b.raw(f"ret ptr {error.ref}")
+        if self.interruptions:
+            self.b.start("interrupted")
+            self._return_to_python()
+            self.b.branch("lost")
+        if self.starved:
+            self.b.start("starved")
+            self._return_to_python()
+            self.b.branch("nomemory")
         if self.no_memory:
             self.b.start("nomemory")
             self.b.raw("call ptr @PyErr_NoMemory()")
             self.b.branch("lost")
-        if self.lost or self.no_memory:
+        if self.lost or self.no_memory or self.interruptions:
             self.b.start("lost")
             self._release(0)
             self.b.raw("ret ptr null")

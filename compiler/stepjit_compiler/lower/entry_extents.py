@@ -15,6 +15,12 @@ class Extents:
         self._known: dict[Extent, Value] = {}
         self._symbols: dict[str, Value] = {}
 
+    def inner(self) -> Extents:
+        """For code that this point dominates: knows what is known here, and keeps to itself what it adds."""
+        found = Extents(self._b)
+        found._known, found._symbols = dict(self._known), dict(self._symbols)
+        return found
+
     def bind(self, name: str, value: Value) -> None:
         """From here on the symbol has that number."""
         self._symbols[name] = value

@@ -22,6 +22,10 @@ class Frame:
         self.feed_refusals: list[tuple[int, str]] = []
         self.lost: list[str] = []
         self.no_memory = False
+        self.starved = False
+        """Whether memory may run out while the GIL is released."""
+        self.thread: Value | None = None
+        """What PyEval_SaveThread gave, null while the GIL is held; None before it may have been released."""
 
     def pointer_at(self, base: Value, offset: int) -> Value:
         if offset == 0:
@@ -70,4 +74,5 @@ class Frame:
 
     def _check_memory(self, taken: Value) -> None:
         self.no_memory = True
-        self.go_on(self.same(taken, "null"), "nomemory")
+        self.starved = self.starved or self.thread is not None
+        self.go_on(self.same(taken, "null"), "nomemory" if self.thread is None else "starved")

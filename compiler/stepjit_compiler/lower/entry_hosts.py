@@ -22,7 +22,7 @@ class Hosts(Storage):
         inputs = self.b.assign(f"call ptr @PyTuple_New(i64 {len(node.inputs)})", None)
         # The tuple stands among the owned things until the call takes it over.
         self.lost_if_null(inputs)
-        at = len(self.plan.outputs) + number
+        at = self.first_host + number
         self._own(at, inputs)
         for i, ref in enumerate(node.inputs):
             array = self._boxed(ref)
@@ -48,7 +48,7 @@ class Hosts(Storage):
         if buffer is not None and self._is_whole(ref, buffer):
             kind, k = buffer
             if kind == "const":
-                array = self.field(self.context("constant_arrays"), POINTER * k)
+                array = self.field(self.context("constant_arrays"), POINTER * (self.plan.first_constant + k))
             elif kind == "host":
                 array = self.host_arrays[k]
             elif self.step.feeds[k].dims or not entry_text.unboxable(self.step.feeds[k].dtype):

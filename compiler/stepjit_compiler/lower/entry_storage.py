@@ -22,9 +22,10 @@ class Storage(Guards):
     def __init__(self, plan: Plan, codes: Sequence[KernelCode]) -> None:
         super().__init__(plan)
         self.codes = codes
-        hosts = sum(kernel.kind == "host" for kernel in plan.kernels)
+        hosts = sum(kernel.kind == "host" for _, kernel in plan.walk())
         self.has_hosts = hosts > 0
-        self.owned_count = len(plan.outputs) + hosts
+        self.first_host = len(plan.outputs)
+        self.owned_count = self.first_host + hosts
         self.stored = {buffer.number for buffer in plan.buffers.values() if buffer.kind == "output"}
         self.stored |= {buffer.number for _, buffer in plan.copies if buffer.kind == "output"}
         self.results: dict[int, Value] = {}
@@ -32,6 +33,8 @@ class Storage(Guards):
         self.areas: dict[int, Value] = {}
         self.host_arrays: dict[int, Value] = {}
         self.late_cells: dict[str, Value] = {}
+        self.grown: dict[int, Value] = {}
+        """By number: the cell that holds the rows' address."""
         self.arena: Value | None = None
         self.arena_cell: Value | None = None
         self.scratch: Value | None = None
@@ -54,7 +57,7 @@ class Storage(Guards):
     def _arena(self) -> None:
         """One arena for all areas and the scratch memory of whichever kernel runs."""
         scratch = [code.scratch for code in self.codes if not born_later((code.scratch,))]
-        arena, most = self.plan.arena_bytes, max((s for s in scratch if isinstance(s, int)), default=0)
+        arena, most = self._arena_bytes(), max((s for s in scratch if isinstance(s, int)), default=0)
         static = isinstance(arena, int) and all(isinstance(s, int) for s in scratch)
         if static and arena + most <= abi.STACK_BYTES:  # type: ignore[operator]
             # An area may be empty, and still be pointed to.
@@ -74,6 +77,9 @@ class Storage(Guards):
         self.store_pointer(taken, self.arena_cell)
         self.arena = taken
         self.scratch = self.b.assign(f"getelementptr i8, ptr {taken.ref}, {start!r}", None)
+
+    def _arena_bytes(self) -> Extent:
+        return self.plan.arena_bytes
 
     def _shape(self, shape: Sequence[Extent]) -> Value:
         if not shape:
@@ -127,9 +133,12 @@ class Storage(Guards):
         if kind == "host":
             return self.field(self.host_arrays[k], ARRAY["data"])
         if kind == "const":
+            k += self.plan.first_constant
             if k not in self.constants:
                 self.constants[k] = self.field(self.context("constants"), POINTER * k)
             return self.constants[k]
+        if kind == "grown":
+            return self.b.assign(f"load ptr, ptr {self.grown[k].ref}", None)
         return self._area(k)
 
     def _area(self, k: int) -> Value:

@@ -7,36 +7,38 @@ from dataclasses import replace
 
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Dim, Extent
-from stepjit_compiler.lower.checks import emit_checks
+from stepjit_compiler.lower.checks import emit_assumptions, emit_checks
 from stepjit_compiler.lower.kernel_code import KernelCode
 from stepjit_compiler.lower.loops import LoopNest
 from stepjit_compiler.lower.moves import emit_assemble, emit_scatter
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.products import emit_blas_product, emit_generated_product
 from stepjit_compiler.lowering import Elementwise, Indexed
+from stepjit_compiler.passes.fuse import reader_of
 from stepjit_compiler.plan import Kernel, Plan
 from stepjit_compiler.step_builder import StepBuilder
 
 ELEMENTS_PER_NS = 8
 """Simple operations per nanosecond, for estimates of cost."""
+INLINE_LINES = 200
+"""Kernels of regions up to this length become part of the code around them."""
 
 
 def lower(plan: Plan) -> tuple[KernelCode, ...]:
     """The plan's kernels as IR functions, in order; kernels that Python runs have none and are left out."""
-    reader = StepBuilder(plan.step.feeds, plan.step.slots, plan.step.names)
-    reader.nodes = list(plan.step.nodes)
+    readers = {id(each): reader_of(each.step) for each in plan.plans()}
     return tuple(
-        _lower_kernel(plan, kernel, number, reader)
-        for number, kernel in enumerate(plan.kernels)
+        _lower_kernel(each, kernel, number, readers[id(each)], inline=each is not plan)
+        for number, (each, kernel) in enumerate(plan.walk())
         if kernel.kind != "host"
     )
 
 
-def _lower_kernel(plan: Plan, kernel: Kernel, number: int, reader: StepBuilder) -> KernelCode:
+def _lower_kernel(plan: Plan, kernel: Kernel, number: int, reader: StepBuilder, inline: bool) -> KernelCode:
     point = Point(plan, kernel, reader)
     emit_checks(point)
     scratch = _EMIT[kernel.kind](point)
-    return _function(point, f"k{number}_{_identifier(kernel.name)}", scratch, _cost(plan, kernel))
+    return _function(point, f"k{number}_{_identifier(kernel.name)}", scratch, _cost(plan, kernel), inline)
 
 
 def _emit_loop(point: Point) -> Extent:
@@ -66,10 +68,11 @@ _EMIT: dict[str, Callable[[Point], Extent]] = {
     "assemble": emit_assemble,
     "scatter": emit_scatter,
     "check": lambda point: 0,
+    "assume": emit_assumptions,
 }
 
 
-def _function(point: Point, symbol: str, scratch: Extent, cost: Extent) -> KernelCode:
+def _function(point: Point, symbol: str, scratch: Extent, cost: Extent, inline: bool) -> KernelCode:
     written = {point.plan.buffers[ref] for ref in point.kernel.outputs}
     params = ["ptr noalias %status"] if point.failures else []
     for key, value in point.params.items():
@@ -84,7 +87,9 @@ def _function(point: Point, symbol: str, scratch: Extent, cost: Extent) -> Kerne
     else:
         point.b.raw("ret void")
     kind = "i1" if point.failures else "void"
-    head = f"define internal {kind} @{symbol}({', '.join(params)}) nounwind {{\nentry:\n"
+    # In a loop, what stays in registers from kernel to kernel is worth more than a call.
+    inlined = " alwaysinline" if inline and len(point.b.lines) <= INLINE_LINES else ""
+    head = f"define internal {kind} @{symbol}({', '.join(params)}) nounwind{inlined} {{\nentry:\n"
     text = head + "\n".join([*point.allocas, *point.b.lines]) + "\n}\n"
     declarations = frozenset(point.b.intrinsics) | frozenset(getattr(point.b, "externals", ()))
     return KernelCode(symbol, text, tuple(point.param_refs), declarations, tuple(point.failures), cost, scratch)

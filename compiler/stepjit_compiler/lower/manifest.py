@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,12 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str, traced: bo
             SlotText(slot.kind, slot.type.dtype.name, _dims(slot.type), slot.origin, k in reads, k in writes)
             for k, slot in enumerate(step.slots)
         ),
-        constants=tuple(_constant(step.nodes[ref.node]) for ref in plan.constants),
+        constants=tuple(_constant(each.step.nodes[ref.node]) for each in plan.plans() for ref in each.constants),
         imports=tuple(imports(text)),
         checks=tuple(CheckText(c.holds, str(c.a), str(c.b), c.message, c.origin) for c in step.checks),
         failures=tuple(FailureText(f.message, f.origin, f.code) for code in kernels for f in code.failures),
         hosts=tuple(
-            _host(plan, step.nodes[kernel.nodes[0]]) for kernel in plan.kernels if kernel.kind == "host"
+            _host(each, each.step.nodes[kernel.nodes[0]]) for each, kernel in plan.walk() if kernel.kind == "host"
         ),
         arena=str(plan.arena_bytes),
         cost=str(cost),

@@ -41,7 +41,7 @@ def early_checks(step: Step, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
 
 
 def failing(step: Step, kernels: Sequence[Kernel]) -> list[int]:
-    """The kernels that may end the step: ops that Python runs, and checks that no kernel before has made.
+    """The kernels that may end the step: ops that Python runs, branches and loops, and checks that come up first there.
 
     Python's writes to variables do not fail: by then all is computed.
     """
@@ -51,7 +51,7 @@ def failing(step: Step, kernels: Sequence[Kernel]) -> list[int]:
     for k, kernel in enumerate(kernels):
         wanted = {each for i in kernel.nodes for each in _held(step, reader, i)}
         runs = kernel.kind == "host" and step.nodes[kernel.nodes[0]].op != "_AssignAny"
-        if runs or not wanted <= known:
+        if runs or kernel.kind in ("if", "while") or not wanted <= known:
             found.append(k)
         known |= wanted
     return found

@@ -15,7 +15,7 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Node, Ref, Step
 from stepjit_compiler.lower.matmul import Product, choose
-from stepjit_compiler.lowering import Alias, Assemble, Contraction, Elementwise, Indexed, Reduction, Scatter
+from stepjit_compiler.lowering import Alias, Assemble, Contraction, Control, Elementwise, Indexed, Reduction, Scatter
 from stepjit_compiler.opdef import OpDef
 from stepjit_compiler.passes.analyse import Facts
 from stepjit_compiler.plan import Kernel
@@ -62,6 +62,9 @@ def fuse(step: Step, facts: Facts) -> tuple[Kernel, ...]:
     return fusion.kernels()
 
 
+WHOLE = ("host", "if", "while")
+"""Kinds of groups that run as they are, for more than what they store."""
+
 SOURCES = ("_Feed", "_Read", "_Initialized", "Const", "_Dims")
 """Nodes that compute nothing: their values stand in a buffer when the step begins, or in the code."""
 
@@ -103,6 +106,8 @@ class _Fusion:
             self._open("assemble", node.types[0].dims, i)
         elif isinstance(op.lower, Scatter):
             self._place_scatter(i)
+        elif isinstance(op.lower, Control):
+            self._open(op.lower.kind, (), i)
         else:
             raise AssertionError(f"no way to lower {node.op}")
 
@@ -306,8 +311,10 @@ class _Fusion:
         stored = self._stored()
         found = []
         for group in self.groups:
-            outputs = tuple(ref for i in group.members for ref in self._outputs(i) if ref in stored)
-            if not outputs and group.kind != "host":
+            outputs = tuple(
+                ref for i in group.members for ref in self._outputs(i) if ref in stored or group.kind == "if"
+            )
+            if not outputs and group.kind not in WHOLE:
                 continue
             nodes = _needed_for(self.step, group, outputs)
             inputs = _inputs(self.step, nodes)
@@ -338,7 +345,7 @@ class _Fusion:
 def _needed_for(step: Step, group: Group, outputs: Sequence[Ref]) -> tuple[int, ...]:
     """The members that the outputs need, in order."""
     wanted = {ref.node for ref in outputs}
-    if group.kind == "host":
+    if group.kind in WHOLE:
         return tuple(group.members)
     members = set(group.members)
     for i in reversed(group.members):

@@ -7,8 +7,10 @@ where nothing needs the old value any more; the rest share one arena, placed gre
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Extent
@@ -17,13 +19,17 @@ from stepjit_compiler.lowering import Elementwise
 from stepjit_compiler.passes.early_checks import failing
 from stepjit_compiler.passes.fuse import root_of
 from stepjit_compiler.plan import Area, Buffer, Kernel, Plan
+from stepjit_compiler.regions import has_hosts
 
 ALIGNMENT = 64
 
 
-def plan_memory(step: Step, kernels: Sequence[Kernel]) -> Plan:
-    """Assign a buffer to every value that is stored."""
-    return _Memory(step, tuple(kernels)).plan()
+def plan_memory(step: Step, kernels: Sequence[Kernel], region: bool = False, variables: int = 0) -> Plan:
+    """Assign a buffer to every value that is stored.
+
+    region: the step is one inside a node. Of a loop's body, the first `variables` outputs become its feeds.
+    """
+    return _Memory(step, tuple(kernels), region, variables).plan()
 
 
 @dataclass
@@ -40,6 +46,8 @@ class _Life:
 class _Memory:
     step: Step
     kernels: tuple[Kernel, ...]
+    region: bool
+    variables: int
     buffers: dict[Ref, Buffer] = field(default_factory=dict)
     constants: list[Ref] = field(default_factory=list)
     copies: list[tuple[Ref, Buffer]] = field(default_factory=list)
@@ -56,6 +64,7 @@ class _Memory:
         self._sources()
         outputs = self.step.fetches
         self._slots(outputs)
+        self._loop_variables(outputs)
         self._results(outputs)
         areas, total, late = self._arena()
         self._aliases()
@@ -80,7 +89,12 @@ class _Memory:
             elif node.op == "Const":
                 self.buffers[ref] = Buffer("const", len(self.constants))
                 self.constants.append(ref)
+        grown = itertools.count()
         for kernel in self.kernels:
+            if kernel.kind == "while":
+                first = len(self.step.nodes[kernel.nodes[0]].inputs)
+                rows = (ref for ref in kernel.outputs if ref.output >= first)
+                self.buffers |= {ref: Buffer("grown", next(grown)) for ref in rows}
             if kernel.kind == "host":
                 for k in range(len(self.step.nodes[kernel.nodes[0]].types)):
                     ref = Ref(kernel.nodes[0], k)
@@ -92,20 +106,32 @@ class _Memory:
         last_failing = max(failing(self.step, self.kernels), default=-1)
         for slot, ref in self.step.writes:
             root, target = self.root(ref), Buffer("slot", slot)
-            safe = self.made_by.get(root, -1) >= last_failing
-            if safe and root not in self.buffers and self._in_place(slot, root, outputs):
+            made = self.made_by.get(root, -1)
+            # A branch or a loop may still fail when it has written.
+            safe = made >= last_failing and (made < 0 or self.kernels[made].kind not in ("if", "while"))
+            if safe and root not in self.buffers and self._in_place(self._source("_Read", "slot", slot), root, outputs):
                 self.buffers[root] = target
             elif self.buffers.get(root) != target:
                 pending.append((ref, target))
         self.copies = pending
 
-    def _in_place(self, slot: int, root: Ref, outputs: Sequence[Ref]) -> bool:
-        """Whether `root` may be computed straight into the slot: nothing needs the old value then or later."""
-        reads = (i for i, node in enumerate(self.step.nodes) if node.op == "_Read" and node.attr["slot"] == slot)
-        old = next(reads, -1)
-        if old < 0:
+    def _loop_variables(self, outputs: Sequence[Ref]) -> None:
+        """What a body computes takes the place of the loop variable that it becomes, where nothing needs the old one."""
+        for k, ref in enumerate(outputs[: self.variables]):
+            root = self.root(ref)
+            if root in self.made_by and root not in self.buffers:
+                if self._in_place(self._source("_Feed", "index", k), root, outputs):
+                    self.buffers[root] = Buffer("feed", k)
+
+    def _source(self, op: str, attr: str, number: int) -> Ref | None:
+        found = (i for i, node in enumerate(self.step.nodes) if node.op == op and node.attr[attr] == number)
+        i = next(found, -1)
+        return Ref(i, 0) if i >= 0 else None
+
+    def _in_place(self, before: Ref | None, root: Ref, outputs: Sequence[Ref]) -> bool:
+        """Whether `root` may be computed into the place of `before`: nothing needs that value then or later."""
+        if before is None:
             return True
-        before = Ref(old, 0)
         leaving = [self.root(ref) for ref in (*outputs, *(ref for _, ref in self.step.writes))]
         if before in leaving:
             return False
@@ -137,14 +163,27 @@ class _Memory:
         copies = []
         for k, ref in enumerate(outputs):
             root = self.root(ref)
-            sized = _late(self.step.type(ref)) <= _late(self.step.type(root))
-            if root in self.buffers or root not in self.made_by or not sized:
+            if k < self.variables and self.buffers.get(root) == Buffer("feed", k):
+                continue
+            if root in self.buffers or root not in self.made_by or not self._sized(ref, root):
                 whole = root in self.buffers and self.buffers[root].kind == "host" and root == ref
-                if not whole or ref in outputs[:k]:
+                if not whole or ref in outputs[:k] or self.region:
                     copies.append((ref, Buffer("output", k)))
             else:
                 self.buffers[root] = Buffer("output", k)
         self.copies = copies + self._safe_order(self.copies)
+
+    def _sized(self, ref: Ref, root: Ref) -> bool:
+        """Whether the result array can be made when `root` is computed."""
+        late = _late(self.step.type(ref))
+        if late and not self._stays_in_python:
+            return False
+        return late <= _late(self.step.type(root))
+
+    @cached_property
+    def _stays_in_python(self) -> bool:
+        """Whether the step keeps the interpreter's lock all the time, as it must to call Python."""
+        return has_hosts(self.step)
 
     def _safe_order(self, pending: list[tuple[Ref, Buffer]]) -> list[tuple[Ref, Buffer]]:
         """Copies into slots, each after those that still read the slot's old value."""
