@@ -31,17 +31,20 @@ class DefaultStack(threading.local, Generic[T]):
 class Entered(Generic[T]):
     """One use of a default: a context manager that gives the object."""
 
-    __slots__ = ("enforce_nesting", "item", "stack")
+    __slots__ = ("_items", "enforce_nesting", "item", "stack")
 
     def __init__(self, stack: DefaultStack[T], item: T) -> None:
         self.stack, self.item, self.enforce_nesting = stack, item, True
+        self._items = stack.items
 
     def __enter__(self) -> T:
-        self.stack.items.append(self.item)
+        self._items = self.stack.items
+        self._items.append(self.item)
         return self.item
 
     def __exit__(self, *error: Any) -> None:
-        items = self.stack.items
+        # Those of the thread that entered: sessions for shells may be closed by another one.
+        items = self._items
         if not items:
             return
         if items[-1] is self.item:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import Any
 
 from stepjit.framework.graph import Graph
@@ -16,7 +17,7 @@ _LOG = logging.getLogger("tensorflow")
 class InteractiveSession(BaseSession):
     """A session that is the default from its making to its close, for shells and notebooks."""
 
-    _active = 0
+    _active: weakref.WeakSet[InteractiveSession] = weakref.WeakSet()
     _pruned_placement = True
 
     def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
@@ -26,8 +27,8 @@ class InteractiveSession(BaseSession):
                 "An interactive session is already active. This can cause out-of-memory errors in some cases. You must "
                 "explicitly call `InteractiveSession.close()` to release resources held by the other session(s)."
             )
-        InteractiveSession._active += 1
-        # The stack holds a weak stand-in's target only through the session's own life: blocks end at close.
+        InteractiveSession._active.add(self)
+        # Until it is closed the stack keeps the session, since users need not.
         self._blocks: list[Entered[Any]] = []
         for block in [default_sessions.enter(self), *([default_graphs.enter(graph)] if graph is not None else [])]:
             block.enforce_nesting = False
@@ -39,6 +40,7 @@ class InteractiveSession(BaseSession):
         if self._closed:
             return
         super().close()
-        InteractiveSession._active -= 1
-        while self._blocks:
-            self._blocks.pop().__exit__(None, None, None)
+        InteractiveSession._active.discard(self)
+        blocks = vars(self).get("_blocks", [])
+        while blocks:
+            blocks.pop().__exit__(None, None, None)

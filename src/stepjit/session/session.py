@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,11 +18,17 @@ from stepjit.session.defaults import default_sessions
 from stepjit.session.devices import Device, Placement
 from stepjit.session.feeds import all_tensors, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
+from stepjit.session.growth import Growth
+from stepjit.session.live import enlist, reset
 from stepjit.session.options import CallableWithOptions, limit, run_with_options, watched
 from stepjit.session.steps import Binding, SessionStep
 from stepjit_runtime import abi
+from stepjit_runtime.errors import CancelledError
 from stepjit_runtime.executable import Layout
 from stepjit_runtime.resources import Resources
+
+if TYPE_CHECKING:
+    from stepjit.cache.stats import CacheStats
 
 if TYPE_CHECKING:
     from stepjit.session.partial import PartialRuns
@@ -70,8 +77,11 @@ class BaseSession:
         self._step_counts: dict[Any, int] = {}
         self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
         self._pickled: Home | None = None
-        self._variants = self._compiled = 0
+        self._growth = Growth(self._graph)
+        self._variants = 0
+        self._sources: Counter[str] = Counter()
         self._seconds = 0.0
+        enlist(self)
 
     # --- what it is ---
 
@@ -97,7 +107,13 @@ class BaseSession:
 
     def compile_stats(self) -> CompileStats:
         """How much was compiled for this session so far."""
-        return CompileStats(len(self._steps), self._variants, self._compiled, self._seconds)
+        return CompileStats(len(self._steps), self._variants, self._sources["compiler"], self._seconds)
+
+    def cache_stats(self) -> CacheStats:
+        """Where the session's programs came from, and what the caches of the process hold and did."""
+        from stepjit.cache.stats import cache_stats
+
+        return cache_stats(self._sources)
 
     # --- running ---
 
@@ -123,6 +139,7 @@ class BaseSession:
     def _run_new(self, fetches: Any, feed_dict: Any) -> Any:
         self._check_open()
         self._check_not_empty()
+        self._growth.look()
         if feed_dict and not isinstance(feed_dict, Mapping):
             raise TypeError(f"feed_dict must be a mapping, not {type(feed_dict).__name__}")
         feed_dict = feed_dict or {}
@@ -185,6 +202,7 @@ class BaseSession:
         """
         self._check_open()
         self._check_not_empty()
+        self._growth.look()
         if feed_list is not None and not isinstance(feed_list, (list, tuple)):
             raise TypeError(f"Argument `feed_list` must be a list or tuple, not {type(feed_list).__name__}.")
         keys, exact = list(feed_list or ()), feed_list is None
@@ -236,7 +254,7 @@ class BaseSession:
 
     def _count_compile(self, compiled: Any) -> None:
         self._variants += 1
-        self._compiled += compiled.fresh
+        self._sources[compiled.source] += 1
         self._seconds += compiled.seconds
 
     def _count_variant(self, step: SessionStep) -> None:
@@ -254,6 +272,8 @@ class BaseSession:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
+        if self._resources.closed:
+            raise CancelledError(None, None, "Session has been closed.")
 
     def _check_not_empty(self) -> None:
         if not self._graph.version:
@@ -291,6 +311,14 @@ class Session(BaseSession):
     def __init__(self, target: Any = "", graph: Graph | None = None, config: Any = None) -> None:
         super().__init__(target, graph, config)
         self._entered: list[Entered[Any]] = []
+
+    @staticmethod
+    def reset(target: Any, containers: Sequence[Any] | None = None, config: Any = None) -> None:
+        """End the state of all sessions in this process: their steps raise CancelledError from now on.
+
+        NotFoundError for other targets than ''.
+        """
+        reset(target, containers, config)
 
     def __enter__(self) -> Session:
         if self._entered:
