@@ -16,8 +16,8 @@ class Kernel:
 
     kind: str
     """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `split`, `scatter`,
-    `check` (of its nodes' indices, which nothing is computed from yet), `assume` (a region's checks of extents), `host`,
-    or `if` and `while`: code of its own are only the kernels of its regions."""
+    `check` (of its nodes' indices, which nothing is computed from yet), `assume` (a region's checks of extents),
+    `host`, or `if` and `while`, whose code is that of the kernels in their regions."""
     nodes: tuple[int, ...]
     """Nodes computed, in order; a node may be computed by several kernels where that is cheaper than to store it."""
     inputs: tuple[Ref, ...]

@@ -119,9 +119,9 @@ class _Memory:
         """What a body computes takes the place of the loop variable that it becomes, where nothing needs the old one."""
         for k, ref in enumerate(outputs[: self.variables]):
             root = self.root(ref)
-            if root in self.made_by and root not in self.buffers:
-                if self._in_place(self._source("_Feed", "index", k), root, outputs):
-                    self.buffers[root] = Buffer("feed", k)
+            computed = root in self.made_by and root not in self.buffers
+            if computed and self._in_place(self._source("_Feed", "index", k), root, outputs):
+                self.buffers[root] = Buffer("feed", k)
 
     def _source(self, op: str, attr: str, number: int) -> Ref | None:
         found = (i for i, node in enumerate(self.step.nodes) if node.op == op and node.attr[attr] == number)
