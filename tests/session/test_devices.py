@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import stepjit.compat.v1 as tf
+from stepjit.python.client import device_lib
 
 CPU = "/job:localhost/replica:0/task:0/device:CPU:"
 INVALID = tf.errors.InvalidArgumentError
@@ -47,6 +48,13 @@ def test_devices_of_a_session(count: int) -> None:
 def test_incarnations_differ_between_sessions() -> None:
     found = {tf.Session().list_devices()[0].incarnation for _ in range(5)}
     assert len(found) == 5
+
+
+def test_local_devices() -> None:
+    found = device_lib.list_local_devices(config(2))
+    assert [device.name for device in found] == ["/device:CPU:0", "/device:CPU:1"]
+    assert {(device.device_type, device.memory_limit > 0) for device in found} == {("CPU", True)}
+    assert len(device_lib.list_local_devices()) == 1
 
 
 def test_devices_of_a_closed_session() -> None:
@@ -146,6 +154,26 @@ def test_what_is_compiled_goes_on_when_the_graph_grows() -> None:
         assert run() == session.run(a) == 2
         with pytest.raises(INVALID, match=f"{REFUSED} bad"):
             session.run(bad)
+
+
+def test_ops_in_branches_and_loops() -> None:
+    def elsewhere(x: Any) -> Any:
+        with tf.device("/gpu:0"):
+            return tf.add(x, 1.0, name="inside")
+
+    def build() -> list[Any]:
+        x = tf.placeholder_with_default(1.0, [])
+        return [
+            tf.cond(x > 0, lambda: tf.cond(x > 0, lambda: elsewhere(x), lambda: x), lambda: x),
+            tf.while_loop(lambda y: y < 2, elsewhere, [x]),
+        ]
+
+    for which in (0, 1):
+        with tf.Graph().as_default():
+            t = build()[which]
+            with pytest.raises(INVALID, match=f"{REFUSED} .*inside"):
+                tf.Session().run(t)
+            assert tf.Session(config=tf.ConfigProto(allow_soft_placement=True)).run(t) == 2
 
 
 def test_sessions_place_by_themselves() -> None:

@@ -336,6 +336,6 @@ def test_what_a_session_holds_is_told_when_memory_runs_out() -> None:
     with tf.Session() as session:
         session.run(v.initializer)
         options = tf.RunOptions(report_tensor_allocations_upon_oom=True)
-        with pytest.raises(tf.errors.ResourceExhaustedError, match=r"OOM when allocating.*\n  4000 bytes in variable held"):
+        with pytest.raises(tf.errors.ResourceExhaustedError, match=r"(?s)OOM when allocating.*\n  4000 bytes in variable held"):
             session.run(big, {"shape:0": [1 << 30, 1 << 24]}, options=options)
         assert session.run(big, {"shape:0": [1, 2]}, options=options).tolist() == [[0, 0]]

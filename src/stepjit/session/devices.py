@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stepjit.framework.device import DeviceSpec
@@ -107,20 +107,18 @@ class Placement:
             ),
         )
 
-    def place(self, graph: Graph, ops: Iterable[Any]) -> None:
+    def place(self, graph: Graph, ops: Sequence[Any]) -> None:
         """Check that the ops of a step have devices, and all others of the graph too unless placement is pruned.
 
         Raises InvalidArgumentError, naming the op and the line that made it.
         """
-        if not self._config.pruned_placement:
-            ops = graph.ops[self._placed :]
-        count = 0
-        for op in ops:
+        all_of_it = not self._config.pruned_placement
+        new = graph.ops[self._placed :] if all_of_it else ops
+        for op in with_regions(new):
             if op.device:
                 self.device_of(op)
-            count += 1
-        if not self._config.pruned_placement:
-            self._placed += count
+        if all_of_it:
+            self._placed += len(new)
         if self._config.log_placement:
             self._log(graph)
 
@@ -129,11 +127,27 @@ class Placement:
         new = graph.ops[self._logged :]
         self._logged += len(new)
         if new:
-            print("\n".join(f"{op.name}: ({op.type}): {self._told(op)}" for op in new), file=sys.stderr, flush=True)
+            lines = [f"{op.name}: ({op.type}): {self._told(op)}\n" for op in with_regions(new)]
+            print("".join(lines), end="", file=sys.stderr, flush=True)
 
     def _told(self, op: Any) -> str:
         # With pruned placement there may be ops without a device that fits.
         return self._found.get(op.device) or op.device
+
+
+def with_regions(ops: Iterable[Any]) -> Iterator[Any]:
+    """The ops, and those in the branches and loop bodies that they hold."""
+    pending = [iter(ops)]
+    while pending:
+        for op in pending[-1]:
+            yield op
+            held = [each for value in op.attrs.values() for each in (value if type(value) is tuple else (value,))]
+            regions = [each.ops for each in held if getattr(each, "is_function", False)]
+            if regions:
+                pending.extend(map(iter, regions))
+                break
+        else:
+            pending.pop()
 
 
 def _machine_memory() -> int:

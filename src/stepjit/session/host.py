@@ -14,7 +14,7 @@ from stepjit_compiler import opdef
 from stepjit_compiler.opdef import Call
 from stepjit_compiler.regions import CONTROL
 from stepjit_runtime.dtypes import as_dtype
-from stepjit_runtime.errors import INTERNAL, OpFailure
+from stepjit_runtime.errors import INTERNAL, RESOURCE_EXHAUSTED, OpFailure
 from stepjit_runtime.manifest import HostOp
 from stepjit_runtime.random_stream import RandomStream
 from stepjit_runtime.resources import Resources, Variable
@@ -45,6 +45,8 @@ def host_function(
             return tuple(_owned(each, out, arrays, host) for each, out in zip(results, outputs, strict=True))
         except OpFailure as failure:
             raise op_error(op, failure) from failure.__cause__
+        except MemoryError as error:
+            raise op_error(op, OpFailure(f"OOM when allocating tensor: {error}", RESOURCE_EXHAUSTED)) from None
 
     return recorded(host, op, run) if guessed else run
 

@@ -1,1 +1,1 @@
-"""Tools for what sessions tell of their steps: `timeline`."""
+"""Tools around sessions: `timeline` for what they tell of their steps, `device_lib` for their devices."""
