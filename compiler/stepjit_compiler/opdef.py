@@ -260,9 +260,11 @@ def define(
 def _split(text: str) -> list[str]:
     """Comma-separated parts, not splitting inside brackets."""
     parts, depth, part = [], 0, ""
+    quoted = False
     for char in text:
+        quoted ^= char == "'"
         depth += (char in "([{") - (char in ")]}")
-        if char == "," and depth == 0:
+        if char == "," and depth == 0 and not quoted:
             parts.append(part)
             part = ""
         else:

@@ -11,6 +11,7 @@ from stepjit_compiler.ops import comparison as comparison
 from stepjit_compiler.ops import complex as complex
 from stepjit_compiler.ops import control as control
 from stepjit_compiler.ops import control_flow as control_flow
+from stepjit_compiler.ops import decode as decode
 from stepjit_compiler.ops import diagonal as diagonal
 from stepjit_compiler.ops import division as division
 from stepjit_compiler.ops import elementary as elementary
@@ -22,6 +23,7 @@ from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import random as random
+from stepjit_compiler.ops import regex as regex
 from stepjit_compiler.ops import reductions as reductions
 from stepjit_compiler.ops import regions as regions
 from stepjit_compiler.ops import scans as scans
@@ -41,6 +43,8 @@ from stepjit_compiler.ops import special as special
 from stepjit_compiler.ops import split as split
 from stepjit_compiler.ops import state as state
 from stepjit_compiler.ops import state_rows as state_rows
+from stepjit_compiler.ops import string_numbers as string_numbers
+from stepjit_compiler.ops import strings as strings
 from stepjit_compiler.ops import step as step
 from stepjit_compiler.ops import tensor_array as tensor_array
 from stepjit_compiler.ops import training as training

@@ -77,6 +77,11 @@ from stepjit.ops.sparse_math import (
     sparse_reduce_sum, sparse_reduce_sum_sparse, sparse_softmax, sparse_tensor_dense_matmul,
 )  # fmt: skip
 from stepjit.ops.session_handles import delete_session_tensor, get_session_handle, get_session_tensor
+from stepjit.ops.strings import (
+    as_string, decode_base64, decode_compressed, decode_csv, decode_raw, encode_base64, reduce_join, regex_replace,
+    string_join, string_split, string_strip, string_to_hash_bucket, string_to_hash_bucket_fast,
+    string_to_hash_bucket_strong, string_to_number, substr,
+)  # fmt: skip
 from stepjit.ops.special import (
     betainc, bincount, confusion_matrix, cross, ensure_shape, histogram_fixed_width, histogram_fixed_width_bins,
     igamma, igammac, polygamma, realdiv, zeta,
