@@ -463,3 +463,59 @@ def test_one_feed_is_taken_by_one_thread(session: tf.Session) -> None:
             thread.join(60)
         assert sorted(map(str, outcomes)) == ["True"] * 3 + ["[]"]
         assert session.partial_run(run, total, {q: 1}) == 2
+
+
+def test_what_blocks_runs_when_it_is_asked_for(session: tf.Session) -> None:
+    queue = tf.FIFOQueue(1, tf.float32, shapes=[()])
+    p = tf.placeholder(tf.float32, [])
+    taken, double = queue.dequeue() + 0.0, p * 2
+    run = session.partial_run_setup([double, taken], [p])
+    assert session.partial_run(run, double, {p: 4}) == 8
+    session.run(queue.enqueue(7.0))
+    assert session.partial_run(run, taken) == 7
+
+
+@pytest.mark.parametrize("in_setup", [False, True])
+def test_time_limit_of_the_session(in_setup: bool) -> None:
+    config = tf.ConfigProto(operation_timeout_in_ms=50)
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        queue = tf.FIFOQueue(1, tf.float32, shapes=[()])
+        taken, fine = queue.dequeue(), tf.constant(1.0) + 1
+        run = session.partial_run_setup([taken.op, fine] if in_setup else [taken, fine])
+        with pytest.raises(tf.errors.DeadlineExceededError):
+            session.partial_run(run, fine if in_setup else taken)
+        assert session.run(fine) == 2
+
+
+def test_close_ends_what_blocks() -> None:
+    with tf.Graph().as_default():
+        session = tf.Session()
+        taken = tf.FIFOQueue(1, tf.float32, shapes=[()]).dequeue()
+        run = session.partial_run_setup(taken)
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                session.partial_run(run, taken)
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(0.1)
+        session.close()
+        thread.join(30)
+        assert not thread.is_alive() and isinstance(errors[0], (tf.errors.CancelledError, RuntimeError))
+
+
+def test_loops_and_branches_in_stages(session: tf.Session) -> None:
+    p, n = tf.placeholder(tf.float32, []), tf.placeholder(tf.int32, [])
+    double = p * 2
+    branch = tf.cond(n > 2, lambda: double + 1, lambda: double - 1)
+    total = tf.while_loop(lambda i, x: i < n, lambda i, x: (i + 1, x + branch), [0, double])[1]
+    fetches = [double, branch, total, tf.gradients(total * double, [p])[0]]
+    want = session.run(fetches, {p: 1, n: 3})
+    run = session.partial_run_setup(fetches, [p, n])
+    found = [session.partial_run(run, double, {p: 1}), session.partial_run(run, branch, {n: 3})]
+    found += session.partial_run(run, fetches[2:])
+    np.testing.assert_allclose(found, want)

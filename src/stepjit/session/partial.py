@@ -17,6 +17,7 @@ import numpy as np
 from stepjit.framework.tensor import Tensor
 from stepjit.session.feeds import check_feedable, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
+from stepjit.session.options import limit
 from stepjit.session.stages import Plan
 from stepjit_runtime.errors import InvalidArgumentError, OpError
 
@@ -135,9 +136,9 @@ class _Run:
         return found
 
 
-def _own(array: Any) -> Any:
+def _own(array: np.ndarray) -> np.ndarray:
     """A value that no one else can change."""
-    return array.copy() if isinstance(array, np.ndarray) and array.flags.writeable else array
+    return array.copy() if array.flags.writeable or array.base is not None else array
 
 
 class PartialRuns:
@@ -154,7 +155,7 @@ class PartialRuns:
         run = _Run(self._plan_for(structure, feeds))
         if run.plan.starts_alone:
             try:
-                run.advance({}, 0, ())
+                self._limited(run, {}, 0, ())
             except Exception as error:
                 run.failure = error
         handle = f"partial_run/{next(_numbers)}"
@@ -211,7 +212,7 @@ class PartialRuns:
         try:
             if run.failure is not None:
                 raise run.failure
-            run.advance(arrays, given, asked)
+            self._limited(run, arrays, given, asked)
         except BaseException:
             self._end(handle, run)
             raise
@@ -219,6 +220,14 @@ class PartialRuns:
         if run.finished:
             self._end(handle, run)
         return found
+
+    def _limited(self, run: _Run, arrays: Mapping[Any, Any], given: int, asked: Sequence[Any]) -> None:
+        seconds = self._session._config.time_limit
+        if seconds is None:
+            run.advance(arrays, given, asked)
+            return
+        with limit(seconds):
+            run.advance(arrays, given, asked)
 
     def _end(self, handle: str, run: _Run) -> None:
         run.ended = True

@@ -20,7 +20,7 @@ from stepjit.session.feeds import all_tensors, convert_feed, feed_tensors, feed_
 from stepjit.session.fetches import Fetches
 from stepjit.session.growth import Growth
 from stepjit.session.live import enlist, reset
-from stepjit.session.options import CallableWithOptions, limit, run_with_options, watched
+from stepjit.session.options import CallableWithOptions, run_with_options, watched
 from stepjit.session.steps import Binding, SessionStep
 from stepjit_runtime import abi
 from stepjit_runtime.errors import CancelledError
@@ -184,8 +184,7 @@ class BaseSession:
             return self.run(fetches, feed_dict)
         self._check_open()
         self._check_not_empty()
-        with limit(self._config.time_limit):
-            return self._partial_runs().run(handle, fetches, feed_dict)
+        return self._partial_runs().run(handle, fetches, feed_dict)
 
     def _partial_runs(self) -> PartialRuns:
         if self._partial is None:
