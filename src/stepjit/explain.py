@@ -22,11 +22,19 @@ class ProgramReport:
     pruned_ops: int
     """Ops of the graph that the fetches need under the feeds."""
     seconds: float
-    """What the compile took, or finding the program in the cache."""
+    """What compiling took, or finding the program in a cache."""
+    source: str
+    """Where it came from: `compiler`, `memory` (of this process) or `disk`."""
     key: str
     """The digest under which equal steps share the program."""
     arena_bytes: int = 0
     """Bytes of temporary memory kept for the next calls; 0 before the first."""
+
+    @property
+    def origin(self) -> str:
+        """How the program came to be, in words: `compiled in 41 ms`."""
+        how = {"memory": "found in memory in", "disk": "read from the cache in"}.get(self.source, "compiled in")
+        return f"{how} {self.seconds * 1e3:.{0 if self.seconds > 0.01 else 1}f} ms"
 
     @property
     def nodes(self) -> int:
@@ -73,7 +81,7 @@ class ProgramReport:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items()) or "none"
         yield f"feeds ({', '.join(self.feeds)})"
         yield f"{self.pruned_ops} ops needed -> {self.nodes} primitives -> {len(self.kernels)} kernels ({kinds})"
-        yield f"arena {self.arena} bytes, compiled in {self.seconds * 1e3:.0f} ms, key {self.key[:12]}"
+        yield f"arena {self.arena} bytes, {self.origin}, key {self.key[:12]}"
         for number, kernel in enumerate(self.kernels):
             extents = ",".join(kernel.space)
             yield f"  k{number:<3} {kernel.kind:<8} [{extents}]  {op_list(kernel)}  ({work_of(kernel)})"

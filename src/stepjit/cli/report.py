@@ -49,7 +49,7 @@ def _size(program: ProgramReport) -> str:
     arena = int(program.arena) if program.arena.isdigit() else program.arena_bytes
     where = "all native" if not host else f"{host} in Python: {', '.join(program.host_ops)}"
     return escape(
-        f"{where}; {arena / 1024:.1f} KiB of temporaries; compiled in {program.seconds * 1e3:.0f} ms, "
+        f"{where}; {arena / 1024:.1f} KiB of temporaries; {program.origin}, "
         f"key {program.key[:12]}"
     )
 

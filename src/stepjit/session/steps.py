@@ -38,7 +38,7 @@ _COMPILING = forking.lock()
 class Variant:
     """A step compiled for one signature and bound to its session."""
 
-    __slots__ = ("executable", "guessed", "hosts", "key", "ops", "pruned_ops", "seconds")
+    __slots__ = ("executable", "guessed", "hosts", "key", "ops", "pruned_ops", "seconds", "source")
 
     def __init__(
         self, executable: Executable, ops: Sequence[Any], hosts: Sequence[Any], compiled: Any, pruned_ops: int
@@ -49,6 +49,7 @@ class Variant:
         """Whether calls must go by `Binding`, as shapes may turn out to be others."""
         self.key: str = compiled.key
         self.seconds: float = compiled.seconds
+        self.source: str = compiled.source
 
     def fail(self, number: int, at: int, value: int, bound: int) -> NoReturn:
         """A kernel's check failed."""
@@ -268,6 +269,7 @@ class Binding:
                     variant.ops,
                     variant.pruned_ops,
                     variant.seconds,
+                    variant.source,
                     variant.key,
                     executable.arena_bytes,
                 )
