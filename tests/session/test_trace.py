@@ -113,6 +113,19 @@ def test_shapes_that_only_the_run_tells(session: Any) -> None:
     assert [output.slot for output in nodes["kept"].output] == [0, 1]
 
 
+def test_shapes_of_what_was_folded_and_of_variables(session: Any) -> None:
+    x = tf.placeholder(tf.float32, [None], name="x")
+    kept = tf.unique(tf.constant([3.0, 1.0, 3.0]))[0]
+    tf.add(tf.multiply(kept, x, name="product"), 1.0, name="sum")
+    _, stats = traced(session, "sum:0", {x: ones(2)})
+    nodes = nodes_of(stats)
+    assert [shape_of(nodes[name]) for name in ("product", "sum")] == [[2], [2]]
+    v = tf.Variable(ones(3), validate_shape=False, name="v")
+    _, stats = traced(session, tf.assign(v, ones(2, 2), validate_shape=False, name="new"))
+    nodes = nodes_of(stats)
+    assert [shape_of(nodes[name]) for name in ("v", "new")] == [[2, 2], [2, 2]]
+
+
 def test_constants_that_were_folded_did_not_run(session: Any) -> None:
     a = tf.constant(2.0, name="a")
     b = tf.add(a, a, name="b")
@@ -211,8 +224,9 @@ def test_a_failed_step_tells_nothing(session: Any) -> None:
 def test_each_device_has_its_own_records() -> None:
     with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as session:
         with tf.device("/cpu:1"):
-            a = tf.exp(tf.placeholder_with_default(ones(2), [2], name="p"), name="a")
-        _, stats = traced(session, tf.negative(a, name="b"))
+            x = tf.placeholder(tf.float32, [2])
+            a = tf.exp(tf.identity(x, name="p"), name="a")
+        _, stats = traced(session, tf.negative(a, name="b"), {x: ones(2)})
         found = {device.device: {node.node_name for node in device.node_stats} for device in stats.dev_stats}
     assert found[CPU0] == {"b"}
     assert {"a", "p"} <= found[CPU0[:-1] + "1"]

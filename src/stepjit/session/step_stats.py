@@ -19,7 +19,6 @@ from stepjit_runtime.trace import Event
 ALLOCATOR = "cpu"
 _STRING_BYTES = 24
 """What TensorFlow reports for each element of a string tensor."""
-_SOURCES = frozenset({"Const", "Placeholder", "PlaceholderV2"})
 _VARIABLES = frozenset({"VariableV2", "Variable"})
 _HANDLE_BYTES = 200
 
@@ -149,13 +148,16 @@ def _in_order(call: TracedCall) -> list[tuple[Span, int]]:
 
 
 def _folded(call: TracedCall, ran: Mapping[Any, int]) -> set[Any]:
-    """Ops with inputs, all of them constants, that no kernel computes."""
+    """Ops that no kernel computes, and whose inputs are all constants: they were computed by the compiler."""
+    constant: set[Any] = set()
     found: set[Any] = set()
     for op in call.pruned.ops:
-        inputs = [tensor.op for tensor in op.inputs]
-        constant = all(each.type == "Const" or each in found for each in inputs)
-        if inputs and constant and op not in ran and op.outputs and op.type != "PlaceholderWithDefault":
-            found.add(op)
+        if op.type == "Const":
+            constant.add(op)
+        elif op.inputs and op.outputs and op not in ran and all(tensor.op in constant for tensor in op.inputs):
+            constant.add(op)
+            if op.type != "PlaceholderWithDefault":
+                found.add(op)
     return found
 
 
@@ -184,7 +186,9 @@ class _Writer:
         node.op_end_rel_nanos = node.all_end_rel_nanos = end - begin
         node.thread_id = call.thread
         for slot, tensor in enumerate(op.outputs):
-            self._output(node, slot, tensor, span)
+            # Of what the compiler computed only fetches are left.
+            if op not in self._folded or tensor in call.step.fetches:
+                self._output(node, slot, tensor, span)
         self._memory(node, span, begin // 1000)
 
     def _device(self, op: Any) -> Any:
@@ -229,10 +233,13 @@ class _Writer:
             return []
         type_ = self._call.pruned.type_of(tensor)
         if type_ is None or -1 in type_.dims:
-            dims: Any = tensor.dims
-            return None if dims is None else list(dims)
-        values = self._call.extents | self._births
-        return [_number(extent, values) for extent in type_.dims]
+            shape = _variable_shape(self._call, tensor.op) if tensor.dims is None else tensor.dims
+            return None if shape is None else list(shape)
+        return [self._number(extent) for extent in type_.dims]
+
+    def _number(self, extent: Any) -> int | None:
+        known = self._births.get(str(extent))
+        return _number(extent, self._call.extents | self._births) if known is None else known
 
 
 def _number(extent: Any, values: Mapping[str, int]) -> int | None:
@@ -244,24 +251,47 @@ def _number(extent: Any, values: Mapping[str, int]) -> int | None:
         return None
 
 
+def _variable_shape(call: TracedCall, op: Any) -> tuple[int, ...] | None:
+    """The shape now of a variable of any shape, given its op or one that returns it."""
+    while op.type not in _VARIABLES and op.inputs:
+        op = op.inputs[0].op
+    for slot, variable in zip(call.manifest.slots, call.variant.executable.variables):
+        if _op(call, slot.origin) is op and variable is not None:
+            return variable.shape
+    return None
+
+
 def _births(call: TracedCall) -> dict[str, int]:
     """Numbers of the extents born in mid-step, by the names that they have in the step as it was pruned.
 
-    The program has other names for them; both say which output of which op bears them.
+    The program has other names for them, or knows their numbers. Both say what shapes some of the results have.
     """
     found: dict[str, int] = {}
-    hosts = {id(_op(call, host.origin)): host for host in call.manifest.hosts}
-    for op in call.pruned.ops:
-        host = hosts.get(id(op))
-        if host is None:
+    for tensor, extents in _told_twice(call):
+        type_ = call.pruned.type_of(tensor)
+        if type_ is None or len(type_.dims) != len(extents):
             continue
-        for tensor, out in zip(op.outputs, host.outputs):
-            type_ = call.pruned.type_of(tensor)
-            for here, there in zip(type_.dims if type_ else (), out.dims):
-                number = call.number(there)
-                if number is not None and str(here).startswith("h"):
-                    found.setdefault(str(here), number)
+        for here, there in zip(type_.dims, extents):
+            number = call.number(there)
+            if number is not None and not isinstance(here, int):
+                found.setdefault(str(here), number)
     return found
+
+
+def _told_twice(call: TracedCall) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Tensors with the shapes that they have in the program: what ops give that Python runs, fetches, stored values."""
+    manifest = call.manifest
+    for host in manifest.hosts:
+        op = _op(call, host.origin)
+        if op is not None and op.type == host.op:
+            yield from zip(op.outputs, (out.dims for out in host.outputs))
+    for tensor, number in zip(call.step.fetches, manifest.fetches):
+        yield tensor, manifest.results[number].dims
+    for kernel in manifest.kernels:
+        for store in kernel.stores:
+            op = _op(call, kernel.origins[store.op])
+            if op is not None and op.type == kernel.ops[store.op] and store.output < len(op.outputs):
+                yield op.outputs[store.output], store.dims
 
 
 def _label(op: Any, folded: bool) -> str:
