@@ -124,6 +124,12 @@ def target_facts() -> tuple[str, str, str]:
     return target.triple, target.features, target.version
 
 
+def cpu_name() -> str:
+    """LLVM's name of the CPU, for which code is tuned."""
+    with _LOCK:
+        return str(_target().cpu)
+
+
 def _dump(text: str) -> str:
     handle, path = tempfile.mkstemp(".ll", "stepjit-")
     with os.fdopen(handle, "w") as file:

@@ -13,6 +13,7 @@ from typing import Any
 
 from stepjit_compiler import cache_key
 from stepjit_compiler.ir import Step
+from stepjit_compiler.native import cpu_name
 from stepjit_compiler.options import current
 from stepjit_runtime import disk_cache, link, support
 from stepjit_runtime.disk_cache import DiskCache
@@ -33,6 +34,8 @@ class About:
     """Ops of the graph that the step needs."""
     line: str = ""
     """Where the user asked for it."""
+    version: str = ""
+    """Of the front end that asked."""
     why: str = ""
     """Why it was compiled: `first`, or what differs from the variants before."""
 
@@ -64,7 +67,10 @@ def header(entries: Mapping[str, str], step: Step, about: About, program: Progra
             "graph ops": about.graph_ops, "ops": about.ops, "nodes": manifest.counts["nodes"],
             "kernels": len(manifest.kernels), "host ops": len(manifest.hosts), "object": len(program.object_code),
         },
-        "made": {"time": time.time(), "by": os.path.basename(sys.argv[0]) if sys.argv else "", "line": about.line},
+        "made": {
+            "time": time.time(), "by": os.path.basename(sys.argv[0]) if sys.argv else "", "line": about.line,
+            "cpu": cpu_name(), "version": about.version,
+        },
     }  # fmt: skip
 
 

@@ -142,7 +142,9 @@ def _list(options: argparse.Namespace) -> int:
     if not found:
         print("no entries")
         return 0
-    heads = ["key", "fetches", "feeds", "ops", "kernels", "host", "object", "compile", "hits", "used", "made by"]
+    heads = [
+        "key", "fetches", "feeds", "ops", "kernels", "host", "object", "compile", "hits", "used", "cpu", "version", "made by",
+    ]  # fmt: skip
     print_table(heads, [_row(entry) for entry in found], ["ops", "kernels", "host", "object", "compile", "hits"])
     return 0
 
@@ -153,13 +155,13 @@ def _names(entry: EntryInfo) -> str:
 
 def _row(entry: EntryInfo) -> list[str]:
     if entry.problem:
-        return [entry.key[:12], f"bad: {entry.problem}", *[""] * 6, str(entry.hits), _ago(entry.used), ""]
+        return [entry.key[:12], f"bad: {entry.problem}", *[""] * 6, str(entry.hits), _ago(entry.used), *[""] * 3]
     counts = entry.counts
     return [
         entry.key[:12], _some(entry.fetches), _some([str(feed) for feed in entry.feeds]),
         f"{counts.get('ops', 0)}/{counts.get('graph ops', 0)}", str(counts.get("kernels", 0)),
         str(counts.get("host ops", 0)), size(counts.get("object", 0)), span(entry.compile_seconds), str(entry.hits),
-        _ago(entry.used), str(entry.made.get("by", "")),
+        _ago(entry.used), *(str(entry.made.get(name, "")) for name in ("cpu", "version", "by")),
     ]  # fmt: skip
 
 

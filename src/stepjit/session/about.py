@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stepjit import __version__
 from stepjit.framework import source
 from stepjit_compiler.store import About
 
@@ -21,6 +22,7 @@ def about_step(step: SessionStep, ops: Sequence[Any], signature: Sequence[Any]) 
         step.session.graph.version,
         len(ops),
         source.line(source.user_place()),
+        __version__,
         _why(step, signature, list(step.variants)),
     )
 
