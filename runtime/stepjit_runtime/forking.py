@@ -1,7 +1,7 @@
 """What happens to locks and sessions when the process forks: children go on with what the parent had.
 
-Only the thread that forks lives on in a child, so a lock that another thread held would stay locked for good. Locks made
-by `lock` and `whole_lock` are free in the child; a session's counts of running steps begin anew.
+Only the thread that forks lives on in a child, so a lock that another thread held would stay locked for good. Locks
+made by `lock` and `whole_lock` are free in the child; a session's counts of running steps begin anew.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def lock() -> Any:
 
 
 def whole_lock() -> Any:
-    """A reentrant lock, kept with the module that makes it: a fork waits until it is free. For what lies outside Python."""
+    """A reentrant lock of a module that a fork waits for, up to `PATIENCE`: for what lies outside of Python."""
     made = lock()
     _whole.append(made)
     return made

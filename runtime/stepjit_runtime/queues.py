@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from stepjit_runtime import forking
 from stepjit_runtime.cancellation import Cancellation
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import CANCELLED, INVALID_ARGUMENT, OUT_OF_RANGE, OpFailure
@@ -125,7 +126,7 @@ class Queue:
         self.room = capacity if capacity >= 0 else float("inf")
         self.dtypes, self.shapes = tuple(dtypes), tuple(shapes)
         self.closed = False
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._enqueues: deque[_Operation] = deque()
         self._dequeues: deque[_Operation] = deque()
 
@@ -188,6 +189,13 @@ class Queue:
                 self._cancel(self._enqueues)
         self._run(_Close(self._lock), cancellation)
 
+    def forked(self) -> None:
+        """In a child of the process: the threads that wait in line are not there."""
+        for line in (self._enqueues, self._dequeues):
+            for operation in line:
+                operation.withdraw(self)
+            line.clear()
+
     def size(self) -> int:
         """How many elements it holds."""
         with self._lock:
@@ -205,17 +213,16 @@ class Queue:
     def _run(self, operation: _Operation, cancellation: Cancellation) -> None:
         line = self._dequeues if isinstance(operation, _Dequeue) else self._enqueues
         with self._lock:
-            line.append(operation)
-            self._drive()
-            if not operation.done:
-                try:
-                    ready = lambda: operation.done  # noqa: E731
-                    cancellation.wait(operation.condition, ready, f"{operation.kind} operation was cancelled")
-                finally:
-                    if not operation.done:
-                        line.remove(operation)
-                        operation.withdraw(self)
-                        self._drive()
+            try:
+                line.append(operation)
+                self._drive()
+                ready = lambda: operation.done  # noqa: E731
+                cancellation.wait(operation.condition, ready, f"{operation.kind} operation was cancelled")
+            finally:
+                if not operation.done and operation in line:
+                    line.remove(operation)
+                    operation.withdraw(self)
+                    self._drive()
         if operation.failure is not None:
             raise operation.failure
 

@@ -228,7 +228,9 @@ class Resources:
         for name in ("readers", "writers", "reading", "assigning"):
             self.record[name] = 0
         # `pins` stays: the forking thread may be in a step itself, and a pin too many only delays freeing.
-        self.cancellation.forked()
+        for state in (self.cancellation, *self.others.values()):
+            if hasattr(state, "forked"):
+                state.forked()
 
     def retire(self, array: np.ndarray) -> None:
         """Free a buffer once no suspended step can still point to it."""

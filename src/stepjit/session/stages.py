@@ -11,7 +11,6 @@ of variables and queues. What reads a variable runs once, like any op.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from stepjit.session.steps import Binding, SessionStep
 from stepjit_compiler import opdef
 from stepjit_compiler.lowering import Update
 from stepjit_compiler.passes.prune import VARIABLES
-from stepjit_runtime import abi, dtypes
+from stepjit_runtime import abi, dtypes, forking
 from stepjit_runtime.executable import Layout
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class Plan:
         """Whether a target needs no feed."""
         self._stages: dict[tuple[int, int], Stage] = {}
         self._live: dict[int, frozenset[Any]] = {0: frozenset()}
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
 
     def mask(self, tensor: Any) -> int:
         """What the tensor needs."""
