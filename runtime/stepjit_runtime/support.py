@@ -17,7 +17,10 @@ PYTHON = {
     "PyArray_Empty": "ptr @PyArray_Empty(i32, ptr, ptr, i32)",
     "PyArray_Scalar": "ptr @PyArray_Scalar(ptr, ptr, ptr)",
     "PyErr_Clear": "void @PyErr_Clear()",
+    "PyErr_ExceptionMatches": "i32 @PyErr_ExceptionMatches(ptr)",
+    "PyErr_Fetch": "void @PyErr_Fetch(ptr, ptr, ptr)",
     "PyErr_NoMemory": "ptr @PyErr_NoMemory()",
+    "PyErr_NormalizeException": "void @PyErr_NormalizeException(ptr, ptr, ptr)",
     "PyErr_Occurred": "ptr @PyErr_Occurred()",
     "PyErr_SetString": "void @PyErr_SetString(ptr, ptr)",
     "PyEval_RestoreThread": "void @PyEval_RestoreThread(ptr)",
@@ -38,7 +41,10 @@ PYTHON = {
     "free": "void @free(ptr)",
     "llvm.memcpy.p0.p0.i64": "void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)",
 }
-DATA = ("PyArray_Type", "PyBool_False", "PyBool_True", "PyExc_SystemError", "PyFloat_Type", "PyLong_Type", "Py_None")
+DATA = (
+    "PyArray_Type", "PyBool_False", "PyBool_True", "PyExc_MemoryError", "PyExc_SystemError", "PyFloat_Type",
+    "PyLong_Type", "Py_None",
+)  # fmt: skip
 """Names of Python objects; a symbol's address is the object's."""
 
 
