@@ -152,7 +152,6 @@ def _known() -> dict[str, int]:
     known = {
         "PyArray_Type": id(np.ndarray), "PyBool_False": id(False), "PyBool_True": id(True), "PyFloat_Type": id(float),
         "PyLong_Type": id(int), "Py_None": id(None), "PyExc_SystemError": id(SystemError),
-        "PyExc_MemoryError": id(MemoryError),
     }  # fmt: skip
     table = _numpy_table()
     return known | {name: table[place] for name, place in NUMPY_API.items()}

@@ -66,8 +66,9 @@ class Entry(Regions):
         self.guard()
         self._prepare()
         self._leave_python()
-        for kernel in self.plan.kernels:
-            self.run_kernel(kernel)
+        for number, kernel in enumerate(self.plan.kernels):
+            with self.span(number):
+                self.run_kernel(kernel)
             self.note_born(self.step.nodes[kernel.nodes[0]])
         self._finish()
         self._exits()
@@ -78,15 +79,14 @@ class Entry(Regions):
 
     def run_kernel(self, kernel: Kernel) -> None:
         """The code of one kernel, of the step or of a region."""
-        with self.span(kernel):
-            if kernel.kind == "host":
-                self._host(kernel)
-            elif kernel.kind == "if":
-                self.branch(kernel)
-            elif kernel.kind == "while":
-                self.loop(kernel)
-            else:
-                self._kernel(*next(self.native))
+        if kernel.kind == "host":
+            self._host(kernel)
+        elif kernel.kind == "if":
+            self.branch(kernel)
+        elif kernel.kind == "while":
+            self.loop(kernel)
+        else:
+            self._kernel(*next(self.native))
 
     def _leave_python(self) -> None:
         """Let go of the GIL around long native work; steps that touch variables count themselves in first."""
@@ -236,7 +236,6 @@ class Entry(Regions):
         if self.lost or self.no_memory or self.interruptions:
             self.b.start("lost")
             self._release(0)
-            self.b.raw("call void @sj_lost(ptr %context)")
             self.b.raw("ret ptr null")
         self._refused()
 

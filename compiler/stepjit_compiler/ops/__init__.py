@@ -21,9 +21,9 @@ from stepjit_compiler.ops import matmul as matmul
 from stepjit_compiler.ops import nn as nn
 from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import queues as queues
-from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import random as random
 from stepjit_compiler.ops import regex as regex
+from stepjit_compiler.ops import readers as readers
 from stepjit_compiler.ops import reductions as reductions
 from stepjit_compiler.ops import regions as regions
 from stepjit_compiler.ops import scans as scans

@@ -53,6 +53,10 @@ from stepjit.ops.random import (
     multinomial, random_crop, random_gamma, random_normal, random_poisson, random_shuffle, random_uniform,
     truncated_normal,
 )  # fmt: skip
+from stepjit.ops.readers import (
+    FixedLengthRecordReader, IdentityReader, matching_files, read_file, ReaderBase, TextLineReader, TFRecordReader,
+    WholeFileReader, write_file,
+)  # fmt: skip
 from stepjit.ops.reductions import (
     argmax, argmin, count_nonzero, cumprod, cumsum, reduce_all, reduce_any, reduce_logsumexp, reduce_max,
     reduce_mean, reduce_min, reduce_prod, reduce_sum,

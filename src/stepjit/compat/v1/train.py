@@ -14,6 +14,7 @@ from stepjit.train.input import (
     maybe_shuffle_batch_join, range_input_producer, shuffle_batch, shuffle_batch_join, slice_input_producer,
     string_input_producer,
 )  # fmt: skip
+from stepjit.ops.readers import match_filenames_once
 from stepjit.train.queue_runner import QueueRunner, add_queue_runner, start_queue_runners
 from stepjit.train.global_step import (
     assert_global_step, create_global_step, get_global_step, get_or_create_global_step, global_step,
