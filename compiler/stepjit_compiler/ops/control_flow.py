@@ -64,3 +64,24 @@ define(
     "_WhileStacked", "input: T -> output: Tout",
     f"T: list(type), Tout: list(type), stacked: int, {_LOOP}", infer=_stacked_shapes, stateful=True,
 )  # fmt: skip
+
+# --- Case, PartitionedCall: an imported graph may have them, and gets what they stand for ---
+
+
+def _unknown_shapes(x: Inference) -> list[ShapeLike]:
+    return [None] * len(x.attrs["Tout"])
+
+
+for _name in ("Case", "StatelessCase"):
+    define(
+        _name, "branch_index: int32, input: Tin -> output: Tout",
+        "Tin: list(type), Tout: list(type), branches: list(func), output_shapes: list(shape) = []",
+        infer=_unknown_shapes, stateful=_name == "Case",
+    )  # fmt: skip
+for _name in ("PartitionedCall", "StatefulPartitionedCall"):
+    define(
+        _name, "args: Tin -> output: Tout",
+        "Tin: list(type), Tout: list(type), f: func, config: string = '', config_proto: string = '', "
+        "executor_type: string = ''",
+        infer=_unknown_shapes, stateful=_name == "StatefulPartitionedCall",
+    )  # fmt: skip

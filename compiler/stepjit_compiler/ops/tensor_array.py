@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stepjit_compiler.lowering import Check, Indexed
+from stepjit_compiler.lowering import Alias, Check, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show, unchanged
 from stepjit_compiler.ops.arguments import at_least
 
@@ -94,6 +94,12 @@ def _rows(call: Call, buffer: np.ndarray, counts: np.ndarray) -> np.ndarray:
 define(
     "_TensorArrayRows", "buffer: T, counts: int32 -> rows: T", "T: type", infer=unchanged, reference=_rows,
     lower=Indexed(lambda k, call, output, index: k.load(0, index), checks=lambda call: [Check(1, 2, _TWICE)]),
+)  # fmt: skip
+
+# --- _TensorArrayUnstack: a tensor as a buffer ---
+define(
+    "_TensorArrayUnstack", "value: T -> buffer: T", "T: type", infer=unchanged,
+    reference=lambda call, value: value, lower=Alias(),
 )  # fmt: skip
 
 # --- _TensorArrayRead: row `index` ---

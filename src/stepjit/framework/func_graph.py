@@ -57,6 +57,8 @@ class FuncGraph(Graph):
         """The other way round."""
         self.outer_controls: dict[Operation, None] = {}
         """Ops of outer graphs that ops in here wait for: what holds the region waits for them."""
+        self.function_name: str | None = None
+        """As which it is written into a GraphDef."""
         self.home = self
         """The region itself; of a view, the one that the ops are in."""
         self._stands_in: dict[Tensor, Tensor] = {}
@@ -141,7 +143,7 @@ class FuncGraph(Graph):
     def with_outputs(self, outputs: Sequence[Tensor]) -> FuncGraph:
         """A view of this region with these results; the ops are the same."""
         view = copy.copy(self)
-        view.outputs = list(outputs)
+        view.outputs, view.function_name = list(outputs), None
         return view
 
     # --- What is outside ---

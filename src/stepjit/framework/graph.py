@@ -53,6 +53,8 @@ class Graph:
     def __init__(self) -> None:
         self.root = self
         """The outermost graph."""
+        self.function_names: set[str] = set()
+        """Of regions that were written into GraphDefs."""
         self.ops: list[Operation] = []
         self.by_name: dict[str, Operation] = {}
         self.local = _Local()

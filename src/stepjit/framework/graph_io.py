@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepjit.framework.attr_values import put_attr, put_shape
+from stepjit.framework.attr_values import put_shape
+from stepjit.framework.function_io import functions_of, put_attrs, put_function
 from stepjit.framework.graph import Graph
 from stepjit.framework.tensor import Operation
 from stepjit.proto import MESSAGES
@@ -31,7 +32,8 @@ def graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool = 
     """
     proto = MESSAGES["GraphDef"]()
     proto.versions.producer = PRODUCER
-    for op in graph.get_operations()[from_version or 0 :]:
+    ops = graph.get_operations()[from_version or 0 :]
+    for op in ops:
         node = proto.node.add()
         _put_node(node, op)
         if add_shapes and op.outputs:
@@ -39,6 +41,8 @@ def graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool = 
             for tensor in op.outputs:
                 # A handle is a scalar, whose static shape here is that of the value behind it.
                 put_shape(shapes.add(), () if tensor.dtype.kind == "o" else tensor.dims)
+    for region in functions_of(ops):
+        put_function(proto.library.function.add(), region)
     if proto.ByteSize() > LARGEST:
         raise ValueError("GraphDef cannot be larger than 2GB.")
     return proto
@@ -51,7 +55,4 @@ def _put_node(proto: Any, op: Operation) -> None:
     proto.input.extend(sorted([f"^{control.name}" for control in op.control_inputs]))
     if op.device:
         proto.device = op.device
-    declared = op.op_def.attr
-    for name, value in op.attrs.items():
-        attr = declared.get(name)
-        put_attr(proto.attr[name], None if attr is None else attr.type, value, op.attrs.get("dtype"))
+    put_attrs(proto, op)

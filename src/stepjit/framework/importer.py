@@ -61,10 +61,10 @@ def import_graph_def(
     with name_scope(name, "import", list(values.values())) as scope:
         graph = get_default_graph()
         replaced = _replacements(values, name)
-        plan = _Plan(graph_def, replaced)
+        plan = NodePlan(graph_def.node, graph_def.versions.producer, replaced, _library(graph_def))
         plan.check_mapped()
         returned = [plan.find(each) for each in wanted]
-        made = _make(graph, plan, scope)
+        made = make_ops(graph, plan, scope)
     return None if return_elements is None else [_element(each, made, replaced) for each in returned]
 
 
@@ -117,14 +117,21 @@ class _Node:
     controls: list[str] = field(default_factory=list)
 
 
-class _Plan:
-    """The nodes of a GraphDef, checked; `replaced` are the tensors of `input_map`."""
+def _library(graph_def: Any) -> Any:
+    if not graph_def.library.function:
+        return None
+    from stepjit.framework.function_import import Library
 
-    def __init__(self, graph_def: Any, replaced: Mapping[Source, Tensor]) -> None:
-        self.replaced = replaced
+    return Library(graph_def)
+
+
+class NodePlan:
+    """The nodes of a GraphDef or function, checked; `replaced` are tensors that stand in for some of theirs."""
+
+    def __init__(self, nodes: Any, producer: int, replaced: Mapping[Source, Tensor], library: Any) -> None:
+        self.replaced, self.library = replaced, library
         self.nodes: dict[str, _Node] = {}
-        producer = graph_def.versions.producer
-        for proto in graph_def.node:
+        for proto in nodes:
             if proto.name in self.nodes:
                 raise ValueError(f"Node '{proto.name}' is not unique")
             if not _NODE_NAME.fullmatch(proto.name):
@@ -132,6 +139,10 @@ class _Plan:
             self.nodes[proto.name] = _node(proto, producer)
         for node in self.nodes.values():
             self._connect(node)
+
+    def source_of(self, text: str) -> Source:
+        """What a node's input names."""
+        return _source(text)
 
     def _connect(self, node: _Node) -> None:
         name = node.proto.name
@@ -143,7 +154,7 @@ class _Plan:
                 continue
             if node.controls:
                 raise ValueError(f"Node '{name}': Control dependencies must come after regular dependencies")
-            source = _source(text)
+            source = self.source_of(text)
             if source not in self.replaced:
                 origin = self.nodes.get(source[0])
                 if origin is None:
@@ -258,7 +269,7 @@ def _declared(op_type: str, attr: Attr, proto: Any) -> Any:
 # --- Making the ops ---
 
 
-def _make(graph: Graph, plan: _Plan, scope: str) -> dict[str, Operation]:
+def make_ops(graph: Graph, plan: NodePlan, scope: str) -> dict[str, Operation]:
     """The ops of a plan, under the prefix `scope`, by the names of their nodes."""
     made: dict[str, Operation] = {}
     order = plan.order()
@@ -271,10 +282,19 @@ def _make(graph: Graph, plan: _Plan, scope: str) -> dict[str, Operation]:
             plan.replaced[source] if source in plan.replaced else made[source[0]].outputs[source[1]]
             for source in node.sources
         ]
-        op = graph.add(node.op_def, inputs, node.attrs, graph.free_name(scope + proto.name), node.outputs)
+        name = graph.free_name(scope + proto.name)
+        controls = [made[each] for each in node.controls]
+        op = _without_function(graph, plan, node, name, inputs, controls)
+        if op is not None:
+            made[proto.name] = op
+            continue
+        attrs = node.attrs
+        if any(attr.type == "func" for attr in node.op_def.attrs):
+            attrs = _regions(plan, proto).with_regions(graph, name, proto.op, attrs, inputs)
+        op = graph.add(node.op_def, inputs, attrs, name, node.outputs)
         if proto.device:
             op.device = devices.merge(op.device, proto.device)
-        op._add_control_inputs([made[name] for name in node.controls])
+        op._add_control_inputs(controls)
         if _SHAPES in proto.attr:
             for tensor, shape in zip(op.outputs, proto.attr[_SHAPES].list.shape):
                 # What is known of a handle here is the shape of the value behind it.
@@ -284,7 +304,24 @@ def _make(graph: Graph, plan: _Plan, scope: str) -> dict[str, Operation]:
     return made
 
 
-def _group(group: bytes, plan: _Plan, scope: str) -> bytes:
+def _regions(plan: NodePlan, proto: Any) -> Any:
+    if plan.library is None:
+        raise ValueError(f"Node '{proto.name}' names functions, but the GraphDef has no library")
+    return plan.library
+
+
+def _without_function(
+    graph: Graph, plan: NodePlan, node: _Node, name: str, inputs: list[Tensor], controls: list[Operation]
+) -> Operation | None:
+    """What stands for the call of a function; None when the node is none."""
+    if node.proto.op in ("PartitionedCall", "StatefulPartitionedCall"):
+        return _regions(plan, node.proto).call(graph, name, node.attrs["f"], inputs, controls)  # type: ignore[no-any-return]
+    if node.proto.op in ("Case", "StatelessCase"):
+        return _regions(plan, node.proto).case(graph, name, node.attrs, inputs, controls)  # type: ignore[no-any-return]
+    return None
+
+
+def _group(group: bytes, plan: NodePlan, scope: str) -> bytes:
     """A colocation group under the new names; ValueError when its op is not in the GraphDef."""
     text = group.decode()
     if not text.startswith(_GROUP):

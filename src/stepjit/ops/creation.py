@@ -39,7 +39,7 @@ def _static_dims(shape: Any) -> tuple[int, ...] | None:
         return tuple(int(each) for each in shape.as_list()) if shape.is_fully_defined() else None  # type: ignore[arg-type]
     if isinstance(shape, Tensor):
         return None
-    items = [shape] if np.ndim(shape) == 0 and not isinstance(shape, (list, tuple)) else list(shape)
+    items = list(shape) if isinstance(shape, (list, tuple)) or np.ndim(shape) else [shape]
     if any(isinstance(each, Tensor) for each in items):
         return None
     return tuple(int(getattr(each, "value", each)) for each in items)

@@ -74,6 +74,8 @@ class TensorArray:
         self._lengths: Tensor | None = None
         """The elements' first extents, where they differ; the buffer's rows are as long as the longest."""
         self._accumulates = False
+        self._checked = True
+        """Whether it is seen to that no element is written twice."""
         if handle is not None:
             self._take(handle)
             self._buffer = handle._buffer if flow is None or flow is handle.flow else flow
@@ -85,7 +87,7 @@ class TensorArray:
         self._dtype, self._dynamic, self._infer = other._dtype, other._dynamic, other._infer
         self._element, self._size = other._element, other._size
         self._buffer, self._counts, self._lengths = other._buffer, other._counts, other._lengths
-        self._accumulates = other._accumulates
+        self._accumulates, self._checked = other._accumulates, other._checked
 
     def _with(self, buffer: Tensor | None, counts: Tensor | None, **changes: Any) -> TensorArray:
         """An array like this one with another content."""
@@ -95,6 +97,10 @@ class TensorArray:
         for name, value in changes.items():
             setattr(result, f"_{name}", value)
         return result
+
+    def unchecked(self) -> TensorArray:
+        """The same array for one who knows that no element will be written twice."""
+        return self._with(self._buffer, None, checked=False)
 
     # --- What it is ---
 
@@ -172,12 +178,12 @@ class TensorArray:
         rows = expand_dims(self.size(), 0)
         return apply_op("Fill", dims=rows, value=constant(0 if self._buffer is None else 1, dtype="int32"))
 
-    def _rows(self) -> Tensor:
+    def _rows(self, name: str = "rows") -> Tensor:
         """The buffer, all writes to which were right."""
         buffer = self._filled()
         if self._counts is None:
-            return buffer
-        return apply_op("_TensorArrayRows", buffer=buffer, counts=self._counts, name="rows")
+            return identity(buffer, name=name)
+        return apply_op("_TensorArrayRows", buffer=buffer, counts=self._counts, name=name)
 
     def _merged_element(self, found: Dims) -> Dims:
         if not self._infer and self._element is None:
@@ -200,7 +206,9 @@ class TensorArray:
         with name_scope(name, "TensorArrayWrite", [index, value]):
             tensor = self._value(value)
             element = self._merged_element(tensor.dims)
-            if self._lengths is not None or (not self._infer and self._buffer is None and tensor.dims):
+            if self._lengths is not None or (
+                self._checked and not self._infer and self._buffer is None and tensor.dims
+            ):
                 return self._write_ragged(index, tensor)
             buffer = self._rows_of(element, tensor) if self._buffer is None else self._buffer
             if self._accumulates:
@@ -209,13 +217,8 @@ class TensorArray:
             at = convert_to_tensor(index, dtypes.int32, name="index")
             if at.dims not in (None, ()):
                 raise ValueError(f"Shape must be rank 0 but is rank {len(at.dims or ())} for the index of a write")
-            return self._with(self._row_set(buffer, at, tensor), self._one_more(at), element=element)
-
-    def put(self, index: Tensor, value: Tensor) -> TensorArray:
-        """As `write`, of an element of which it is known that it is there and was not written."""
-        element = self._merged_element(value.dims)
-        buffer = self._rows_of(element, value) if self._buffer is None else self._buffer
-        return self._with(self._row_set(buffer, index, value), None, element=element)
+            counts = self._one_more(at) if self._checked else None
+            return self._with(self._row_set(buffer, at, tensor), counts, element=element)
 
     def _row_set(self, buffer: Tensor, index: Tensor, value: Tensor) -> Tensor:
         return apply_op(
@@ -253,7 +256,8 @@ class TensorArray:
                 same = reduce_all(equal(self._lengths, self._lengths[:1]))
                 with control_dependencies([Assert(same, ["TensorArray has inconsistent shapes", self._lengths])]):
                     return identity(self._rows())
-            return self._shaped(self._rows(), None if self._size is None else _static(self._size))
+            rows = self._rows("TensorArrayGatherV3")
+            return self._shaped(rows, None if self._size is None else _static(self._size))
 
     def gather(self, indices: Any, name: str | None = None) -> Tensor:
         """The elements `indices` (int32 [N]) as rows of one tensor."""
@@ -282,7 +286,7 @@ class TensorArray:
         with name_scope(name, "TensorArrayUnstack", [value]):
             tensor = self._value(value)
             element = self._merged_element(None if tensor.dims is None else tensor.dims[1:])
-            return self._with(self._fitting(tensor), None, element=element)
+            return self._with(as_rows(self._fitting(tensor)), None, element=element)
 
     def _fitting(self, rows: Tensor) -> Tensor:
         """`rows` and, where the array has more elements than that, zeros."""
@@ -362,12 +366,15 @@ class TensorArray:
     # --- In branches and loops ---
 
     def _parts(self) -> list[Tensor]:
-        parts = [self._filled(), self._counted()]
+        parts = [self._filled()]
+        if self._checked:
+            parts.append(self._counted())
         return parts if self._lengths is None else [*parts, self._lengths]
 
     def _joined(self, tensors: Sequence[Tensor]) -> TensorArray:
-        lengths = tensors[2] if self._lengths is not None else None
-        return self._with(tensors[0], tensors[1], lengths=lengths, size=None)
+        rest = iter(tensors[1:])
+        counts = next(rest) if self._checked else None
+        return self._with(tensors[0], counts, lengths=next(rest, None), size=None)
 
     def _made_like(self, other: Any) -> TensorArray:
         """This array, given the shape of another one's elements if it has none as yet."""
@@ -378,7 +385,10 @@ class TensorArray:
 
 
 register_composite(
-    TensorArray, TensorArray._parts, TensorArray._joined, lambda array: 2 if array._lengths is None else 3
+    TensorArray,
+    TensorArray._parts,
+    TensorArray._joined,
+    lambda array: 1 + array._checked + (array._lengths is not None),
 )
 
 
@@ -400,7 +410,17 @@ def _padded(tensor: Tensor, axis: int, more: Tensor) -> Tensor:
     return pad(tensor, stack(sides))
 
 
+def as_rows(value: Tensor) -> Tensor:
+    """`value` as a buffer to read rows of, whose gradient is dense."""
+    return apply_op("_TensorArrayUnstack", value=value, name="rows")
+
+
 # --- Gradients ---
+
+
+@RegisterGradient("_TensorArrayUnstack")
+def _unstack_grad(op: Operation, grad: Any) -> Tensor:
+    return convert_to_tensor(grad)
 
 
 @RegisterGradient("_TensorArrayWrite")
