@@ -137,6 +137,16 @@ def address(name: str) -> int:
     return found
 
 
+def is_linkable(imports: Sequence[str]) -> bool:
+    """Whether this process has all the names."""
+    try:
+        for name in imports:
+            address(name)
+    except LinkError:
+        return False
+    return True
+
+
 def provide(addresses: Mapping[str, int]) -> None:
     """Add names that object code may import."""
     _known().update(addresses)
@@ -152,6 +162,7 @@ def _known() -> dict[str, int]:
     known = {
         "PyArray_Type": id(np.ndarray), "PyBool_False": id(False), "PyBool_True": id(True), "PyFloat_Type": id(float),
         "PyLong_Type": id(int), "Py_None": id(None), "PyExc_SystemError": id(SystemError),
+        "PyExc_MemoryError": id(MemoryError),
     }  # fmt: skip
     table = _numpy_table()
     return known | {name: table[place] for name, place in NUMPY_API.items()}

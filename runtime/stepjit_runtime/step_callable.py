@@ -13,7 +13,7 @@ What the callable is given, and native code calls:
         `reenter(callable, args)`, and returns the step's result.
     fail(failure, at, value, bound)
         A kernel's check failed: `failure` counts through `manifest.failures`. Must raise. Everything the step held has
-        been released, the GIL is held.
+        been released, the GIL is held. With failure -1 memory ran out, and `at` is Python's error, or None.
     hosts[k](*arrays) -> tuple of arrays
         Runs host op k of the manifest. Gets the op's inputs as arrays (fed arrays and constants are the objects
         themselves: not to be changed), returns all outputs as C-contiguous, aligned arrays of the exact dtype object

@@ -6,7 +6,7 @@ part of the contract between stored object code and this package: a change of me
 
 from __future__ import annotations
 
-from stepjit_runtime import abi, dtypes, support_crc, support_loops, support_trace
+from stepjit_runtime import abi, dtypes, support_crc, support_loops, support_memory, support_trace
 
 ARRAY = {"type": 8, "data": 16, "nd": 24, "dims": 32, "descr": 56, "flags": 64}
 """Offsets in PyArrayObject, the same in numpy 1 and 2."""
@@ -17,7 +17,10 @@ PYTHON = {
     "PyArray_Empty": "ptr @PyArray_Empty(i32, ptr, ptr, i32)",
     "PyArray_Scalar": "ptr @PyArray_Scalar(ptr, ptr, ptr)",
     "PyErr_Clear": "void @PyErr_Clear()",
+    "PyErr_ExceptionMatches": "i32 @PyErr_ExceptionMatches(ptr)",
+    "PyErr_Fetch": "void @PyErr_Fetch(ptr, ptr, ptr)",
     "PyErr_NoMemory": "ptr @PyErr_NoMemory()",
+    "PyErr_NormalizeException": "void @PyErr_NormalizeException(ptr, ptr, ptr)",
     "PyErr_Occurred": "ptr @PyErr_Occurred()",
     "PyErr_SetString": "void @PyErr_SetString(ptr, ptr)",
     "PyEval_RestoreThread": "void @PyEval_RestoreThread(ptr)",
@@ -38,7 +41,10 @@ PYTHON = {
     "free": "void @free(ptr)",
     "llvm.memcpy.p0.p0.i64": "void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)",
 }
-DATA = ("PyArray_Type", "PyBool_False", "PyBool_True", "PyExc_SystemError", "PyFloat_Type", "PyLong_Type", "Py_None")
+DATA = (
+    "PyArray_Type", "PyBool_False", "PyBool_True", "PyExc_MemoryError", "PyExc_SystemError", "PyFloat_Type",
+    "PyLong_Type", "Py_None",
+)  # fmt: skip
 """Names of Python objects; a symbol's address is the object's."""
 
 
@@ -57,6 +63,7 @@ PROTOTYPES = {
     "sj_unbox": "i1 @sj_unbox(ptr, ptr, ptr, i64, i64)",
     **support_loops.PROTOTYPES,
     **support_crc.PROTOTYPES,
+    **support_memory.PROTOTYPES,
     **support_trace.PROTOTYPES,
 }
 """What steps declare, by name."""
@@ -465,7 +472,7 @@ no:
 def text() -> str:
     """The module's IR."""
     parts = [_SLOW, _FAIL, _PACK, _DROP, _SAME_DTYPE, _ARENA, _COPY_OBJECTS, _BOXED, _HOST, _UNBOX]
-    parts += [support_crc.text(), support_loops.text(), support_trace.text()]
+    parts += [support_crc.text(), support_loops.text(), support_memory.text(), support_trace.text()]
     data = [f"@{name} = external global i8" for name in DATA]
     declares = ["declare " + line for line in PYTHON.values()]
     return "\n".join([*data, *declares, *parts, '!1 = !{!"branch_weights", i32 2000, i32 1}'])

@@ -330,6 +330,19 @@ def test_results_are_those_of_a_plain_run(options: Any) -> None:
         assert np.array_equal(session.run(v, options=options), [2, 3])
 
 
+def test_running_out_of_memory() -> None:
+    tall, wide = tf.placeholder(tf.float32, [None, 1]), tf.placeholder(tf.float32, [1, None])
+    shape = tf.placeholder(tf.int32, [None], name="shape")
+    native, host = tall + wide, tf.zeros(shape)
+    rows = np.zeros((1 << 23, 1), np.float32)
+    with tf.Session() as session:
+        for fetch, feeds in ((native, {tall: rows, wide: rows.T}), (host, {shape: [1 << 30, 1 << 24]})):
+            for _ in range(3):
+                with pytest.raises(tf.errors.ResourceExhaustedError, match=r"OOM when allocating.*Unable to allocate"):
+                    session.run(fetch, feeds)
+        assert session.run(native, {tall: [[1]], wide: [[2, 3]]}).tolist() == [[3, 4]]
+
+
 def test_what_a_session_holds_is_told_when_memory_runs_out() -> None:
     v = tf.Variable(np.zeros(1000, np.float32), name="held")
     big = tf.zeros(tf.placeholder(tf.int32, [2], name="shape"))

@@ -236,6 +236,7 @@ class Entry(Regions):
         if self.lost or self.no_memory or self.interruptions:
             self.b.start("lost")
             self._release(0)
+            self.b.raw("call void @sj_lost(ptr %context)")
             self.b.raw("ret ptr null")
         self._refused()
 

@@ -191,11 +191,10 @@ class _Step:
         try:
             with limit(self._asked.time_limit or self._session._config.time_limit):
                 result, step_stats = self._run_step(call, self._asked.traced or costs)
-        except (MemoryError, ResourceExhaustedError) as error:
+        except ResourceExhaustedError as error:
             if not self._asked.report_memory:
                 raise
-            op = error.op if isinstance(error, ResourceExhaustedError) else None
-            raise ResourceExhaustedError(None, op, _memory_report(self._session, error)) from error
+            raise ResourceExhaustedError(None, error.op, _memory_report(self._session, error)) from None
         finally:
             _current.session = outer
         if self._metadata is not None:
@@ -263,9 +262,8 @@ class _Step:
         self._metadata.ParseFromString(found.SerializeToString())
 
 
-def _memory_report(session: BaseSession, error: Exception) -> str:
+def _memory_report(session: BaseSession, error: Any) -> str:
     """The error's text and what the session holds, the largest first."""
-    text = error.message if isinstance(error, ResourceExhaustedError) else f"OOM when allocating memory: {error}"
     held = [(variable.record["bytes"], variable.name) for variable in session._resources.variables()]
     lines = [f"  {count} bytes in variable {name}" for count, name in sorted(held, reverse=True)]
-    return "\n".join([text, f"{sum(count for count, _ in held)} bytes are in variables:", *lines])
+    return "\n".join([error.message, f"{sum(count for count, _ in held)} bytes are in variables:", *lines])

@@ -21,7 +21,7 @@ from stepjit_compiler.step_builder import NeedsShapeError, NeedsStaticError
 from stepjit_runtime import abi, forking
 from stepjit_runtime.cancellation import not_counted
 from stepjit_runtime.dtypes import as_dtype
-from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
+from stepjit_runtime.errors import FAILED_PRECONDITION, RESOURCE_EXHAUSTED, OpError, OpFailure
 from stepjit_runtime.executable import Context, Executable, Layout
 from stepjit_runtime.resources import Resources, Variable
 from stepjit_runtime.step_callable import StepCallable, reenter
@@ -51,8 +51,10 @@ class Variant:
         self.seconds: float = compiled.seconds
         self.source: str = compiled.source
 
-    def fail(self, number: int, at: int, value: int, bound: int) -> NoReturn:
-        """A kernel's check failed."""
+    def fail(self, number: int, at: Any, value: int, bound: int) -> NoReturn:
+        """A kernel's check failed; or, with number -1, memory ran out, and `at` is Python's error or None."""
+        if number < 0:
+            raise op_error(None, OpFailure(f"OOM when allocating memory for a step: {at}", RESOURCE_EXHAUSTED))
         failure = self.executable.manifest.failures[number]
         text = failure.message.format(at=at, value=value, bound=bound)
         raise op_error(self._op(failure.origin), OpFailure(text, failure.code))
