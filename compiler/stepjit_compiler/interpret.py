@@ -149,7 +149,8 @@ class _Run:
 
     def region(self, region: Step, feeds: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run a step inside a node, which may write through to the host."""
-        values = dict(self.values)
+        needed = {name for type_ in region.feeds for extent in type_.dims for name in dims.symbols(extent)}
+        values = {name: self.values[name] for name in needed & self.values.keys()}
         for type_, array in zip(region.feeds, feeds, strict=True):
             for extent, have in zip(type_.dims, array.shape):
                 if isinstance(extent, Dim) and extent is dims.symbol(str(extent)):

@@ -92,11 +92,12 @@ def retyped(region: Step, feeds: Sequence[Type], names: Mapping[str, Extent]) ->
     checks = tuple(
         replace(check, a=dims.substitute(check.a, mine), b=dims.substitute(check.b, mine)) for check in region.checks
     )
-    nodes = tuple(_renamed(node, mine) for node in region.nodes)
+    nodes = tuple(renamed(node, mine) for node in region.nodes)
     return replace(region, nodes=nodes, feeds=tuple(feeds), checks=checks)
 
 
-def _renamed(node: Node, names: Mapping[str, Extent]) -> Node:
+def renamed(node: Node, names: Mapping[str, Extent]) -> Node:
+    """The node with other extents for symbols, in its types, attrs and regions."""
     types = tuple(type_.substitute(names) for type_ in node.types)
     if node.op == "_Dims":
         flat = tuple(dims.substitute(extent, names) for extent in node.attr["dims"])

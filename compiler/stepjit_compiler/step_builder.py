@@ -15,7 +15,7 @@ from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Attrs, Check, Literal, Node, Ref, Slot, Step, Type
 from stepjit_compiler.lowering import Composite, Control, always
 from stepjit_compiler.opdef import Call, Inference, OpDef, ShapeLike
-from stepjit_compiler.regions import first_born
+from stepjit_compiler.regions import CONTROL, first_born, renamed
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import OpFailure
@@ -173,6 +173,8 @@ class StepBuilder:
         self._same: dict[Any, int] = {}
         self._known: dict[Ref, np.ndarray | None] = {}
         self._equal: dict[str, Extent] = {}
+        self._assumed = 0
+        """How many symbols were known to equal others from the start."""
         self._born = first_born(self.feeds)
         self._births: dict[str, int] = {}
         """By extent that is born in mid-step: the node that brings it."""
@@ -285,6 +287,7 @@ class StepBuilder:
             if check.holds == "eq":
                 self.unify(check.a, check.b)
         self.checks.extend(checks)
+        self._assumed = len(self._equal)
 
     def unify(self, a: Extent, b: Extent) -> Extent:
         """Take a and b for equal from here on (a check says so); returns the one to go on with."""
@@ -307,22 +310,20 @@ class StepBuilder:
         self, fetches: Sequence[Ref], writes: Sequence[tuple[int, Ref]] = (), targets: Sequence[int] = ()
     ) -> Step:
         """The Step built so far, less what nothing needs."""
-        nodes = tuple(self._resolved(node) for node in self.nodes) if self._equal else tuple(self.nodes)
-        return Step(
+        names = {name: self.resolve(dims.symbol(name)) for name in self._equal}
+        nodes = tuple(renamed(node, names) for node in self.nodes) if names else tuple(self.nodes)
+        step = Step(
             nodes, tuple(self.feeds), tuple(fetches), tuple(writes), tuple(targets), tuple(self.slots),
             tuple(dict.fromkeys(self.checks)), tuple(self.names),
         ).without_dead()  # fmt: skip
+        if len(names) > self._assumed and any(node.op in CONTROL for node in step.nodes):
+            # Branches whose shapes seemed to differ may be found to agree.
+            from stepjit_compiler.passes.rebuild import rebuild
+
+            return rebuild(step, StepBuilder(self.feeds, self.slots, self.names))
+        return step
 
     # --- inside ---
-
-    def _resolved(self, node: Node) -> Node:
-        types = tuple(Type(t.dtype, tuple(map(self.resolve, t.dims))) for t in node.types)
-        attrs = node.attrs
-        if node.op == "_Dims":
-            attrs = (("dims", tuple(map(self.resolve, node.attr["dims"]))),)
-        if types == node.types and attrs == node.attrs:
-            return node
-        return Node(node.op, node.inputs, attrs, types, node.after, node.origin, node.host)
 
     def _append(self, node: Node, key: Any) -> int:
         if key is not None and key in self._same:

@@ -183,15 +183,24 @@ class Grower:
 
     # --- ops ---
 
-    def grow(self, length: int) -> RandomStep:
-        kinds: list[tuple[Callable[[], Value | None], int]] = [
+    def kinds(self) -> list[tuple[Callable[[], Value | None], int]]:
+        """What there is to add, and how often it is."""
+        return [
             (self.unary, 5), (self.binary, 7), (self.divide, 2), (self.reduce, 4), (self.softmax, 2), (self.matmul, 2),
             (self.transpose, 1), (self.slice, 2), (self.concat, 1), (self.gather, 1), (self.reshape, 2),
             (self.select, 2), (self.integers, 2), (self.cast, 1), (self.pad, 1), (self.parts, 1), (self.compare, 1),
             (self.assemble, 1), (self.arg, 1), (self.scan, 1), (self.fill, 1), (self.scatter, 1), (self.normalise, 1),
             (self.where, 1),
         ]  # fmt: skip
+
+    def grow(self, length: int) -> RandomStep:
         self.feed(self.float, ["n", self.axis()])
+        self.grow_some(length)
+        return self.finish()
+
+    def grow_some(self, length: int) -> None:
+        """Add that many ops, if it goes."""
+        kinds = self.kinds()
         functions, weights = [kind for kind, _ in kinds], [weight for _, weight in kinds]
         grown = 0
         for _ in range(20 * length):
@@ -201,9 +210,8 @@ class Grower:
             except KeyError:
                 made = None  # an extent that only the running step knows, of which no label can be told
             grown += made is not None
-            if grown == length:
+            if grown >= length:
                 break
-        return self.finish()
 
     def finish(self) -> RandomStep:
         fetches = [value.ref for value in self.random.sample(self.values, min(len(self.values), 3))]

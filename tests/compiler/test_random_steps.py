@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from native_steps import Failed, Refused
+from random_regions import RegionGrower
 from random_steps import Grower, RandomStep
 
 from stepjit.session.host import host_function
@@ -91,10 +92,10 @@ def check(grown: RandomStep, native: Native, extents: dict[str, int], seed: int,
         np.testing.assert_array_equal(now, then, err_msg=f"feed {k} was written")
 
 
-def run_seed(seed: int, length: int = 18) -> None:
+def run_seed(seed: int, length: int = 18, grower: type[Grower] = Grower) -> None:
     """Grow the step of a seed and run it for several extents and values."""
     known = [{}, {}, {"n": 1}, {"n": 3}, {"n": 17, "m": 2}, {"m": 1}, {"n": 0}][seed % 7]
-    grown = Grower(seed, known).grow(length)
+    grown = grower(seed, known).grow(length)
     native, at = None, {}
     try:
         native = Native(grown)
@@ -176,3 +177,8 @@ def test_found_step(name: str) -> None:
 @pytest.mark.parametrize("seed", range(150))
 def test_random_step(seed: int) -> None:
     run_seed(seed)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_random_step_with_regions(seed: int) -> None:
+    run_seed(seed, 12, RegionGrower)

@@ -22,6 +22,8 @@ class LoopVariable:
 
     def __init__(self, entry: Regions, type_: Type, initial: Value, result: Value | None) -> None:
         self.entry, self.type, self.initial, self.result = entry, type_, initial, result
+        # What the trips and the code behind the loop ask for has to be known ahead of both.
+        entry.extents.number(type_.bytes)
 
     def now(self) -> Value:
         """What this trip reads."""
@@ -133,6 +135,7 @@ class Rows:
         for k, type_ in enumerate(entry.step.nodes[i].types[variables:], variables):
             self.names.append(str(type_.dims[0]))
             self.bytes.append(body.step.type(body.outputs[k]).bytes)
+            entry.extents.number(self.bytes[-1])
             cell = entry.late_cells[f"rows {len(entry.late_cells)}"] = entry.cell()
             self.cells.append(cell)
             buffer = entry.plan.buffers.get(Ref(i, k))
@@ -169,10 +172,9 @@ class Rows:
         doubled = self.b.mul(trips, self.b.int64(2))
         least = max([FIRST_ROWS, *(FIRST_BYTES // size for size in self.bytes if isinstance(size, int) and size)])
         rows = self.b.maximum(doubled, self.b.int64(least))
-        extents = self.entry.extents.inner()
         for cell, size in zip(self.cells, self.bytes, strict=True):
             old = self.b.assign(f"load ptr, ptr {cell.ref}", None)
-            number = extents.number(size)
+            number = self.entry.extents.number(size)
             used, wanted = self.b.mul(trips, number), self.b.mul(rows, number)
             memory = self.b.assign(f"call ptr @sj_grow(ptr {old.ref}, {used!r}, {wanted!r})", None)
             self.entry._check_memory(memory)
