@@ -90,6 +90,13 @@ class Plan:
             for region in regions:
                 yield from region.plans()
 
+    def nested(self, depth: int = 0) -> Iterator[tuple[int, Plan, Kernel]]:
+        """All kernels by number, with the number of branches and loops around them: those ahead of what is in them."""
+        for kernel in self.kernels:
+            yield depth, self, kernel
+            for region in self.regions.get(kernel.nodes[0], ()) if kernel.kind in ("if", "while") else ():
+                yield from region.nested(depth + 1)
+
     def walk(self) -> Iterator[tuple[Plan, Kernel]]:
         """All kernels in the order in which their code is written; regions' kernels in place of branches and loops."""
         for kernel in self.kernels:

@@ -20,6 +20,9 @@ from stepjit_compiler.plan import Kernel
 ELEMENTARY = 8.0
 """From this cost on an elementwise op counts as its cost rather than as one operation."""
 
+REGIONS = ("if", "while")
+"""Kernels of which only the kernels in them read and write."""
+
 MOVES = frozenset({"Bitcast", "Cast", "OnesLike", "Select", "SelectV2", "Where", "ZerosLike", "_Copy"})
 """Elementwise ops that compute nothing."""
 
@@ -64,7 +67,7 @@ def bytes_read(step: Step, kernel: Kernel, loaded: Container[object] | None = No
     loaded: the values that its code has pointers to; others were known when it was compiled.
     """
     total: Extent = 0
-    for ref in kernel.inputs:
+    for ref in kernel.inputs if kernel.kind not in REGIONS else ():
         if loaded is None or root_of(step, ref) in loaded:
             total = total + _taken(step, kernel, ref)
     return total
@@ -73,7 +76,7 @@ def bytes_read(step: Step, kernel: Kernel, loaded: Container[object] | None = No
 def bytes_written(step: Step, kernel: Kernel) -> Extent:
     """Bytes of the values that the kernel stores; of rows changed in place, those of the rows."""
     total: Extent = 0
-    for ref in kernel.outputs:
+    for ref in kernel.outputs if kernel.kind not in REGIONS else ():
         node = step.nodes[ref.node]
         op = opdef.lookup(node.op)
         rows = kernel.kind == "scatter" and op is not None and isinstance(op.lower, Scatter)

@@ -100,6 +100,8 @@ class KernelText:
     """Bytes written, an extent."""
     nodes: tuple[int, ...] = ()
     """By op: a number that it has in all kernels that compute it."""
+    depth: int = 0
+    """How many branches and loops it is in: it follows the one that it is part of."""
 
 
 @dataclass(frozen=True)

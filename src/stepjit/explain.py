@@ -84,7 +84,8 @@ class ProgramReport:
         yield f"arena {self.arena} bytes, {self.origin}, key {self.key[:12]}"
         for number, kernel in enumerate(self.kernels):
             extents = ",".join(kernel.space)
-            yield f"  k{number:<3} {kernel.kind:<8} [{extents}]  {op_list(kernel)}  ({work_of(kernel)})"
+            inside = "  " * kernel.depth
+            yield f"  k{number:<3} {inside}{kernel.kind:<8} [{extents}]  {op_list(kernel)}  ({work_of(kernel)})"
 
 
 @dataclass(frozen=True)

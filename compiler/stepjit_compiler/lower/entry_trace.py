@@ -9,7 +9,7 @@ from stepjit_compiler.ir import Node, born
 from stepjit_compiler.lower.builder import Value
 from stepjit_compiler.lower.entry_hosts import Hosts
 from stepjit_compiler.lower.kernel_code import KernelCode
-from stepjit_compiler.plan import Plan
+from stepjit_compiler.plan import Kernel, Plan
 from stepjit_runtime import abi, dtypes
 
 
@@ -19,6 +19,7 @@ class Traces(Hosts):
     def __init__(self, plan: Plan, codes: Sequence[KernelCode], traced: bool) -> None:
         super().__init__(plan, codes)
         self.traced = traced
+        self._numbers = {id(kernel): number for number, (_, _, kernel) in enumerate(plan.nested())} if traced else {}
         self.trace = Value("null", None)
 
     def begun(self) -> None:
@@ -33,14 +34,14 @@ class Traces(Hosts):
             self._note("end")
 
     @contextmanager
-    def span(self, number: int) -> Iterator[None]:
-        """The block's code, timed as a run of kernel `number`; a run that fails is not noted."""
+    def span(self, kernel: Kernel) -> Iterator[None]:
+        """The block's code, timed as a run of the kernel; a run that fails is not noted."""
         if not self.traced:
             yield
             return
         begin = self.b.assign("call i64 @sj_clock()", dtypes.int64)
         yield
-        self.b.raw(f"call void @sj_traced(ptr {self.trace.ref}, i64 {number}, i64 {begin.ref})")
+        self.b.raw(f"call void @sj_traced(ptr {self.trace.ref}, i64 {self._numbers[id(kernel)]}, i64 {begin.ref})")
 
     def note_born(self, node: Node) -> None:
         """The extents that a host op's results have told."""

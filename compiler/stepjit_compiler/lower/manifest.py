@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,11 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str, traced: bo
 def _kernels(plan: Plan, codes: Sequence[KernelCode]) -> tuple[KernelText, ...]:
     native = (kernel for _, kernel in plan.walk() if kernel.kind != "host")
     own = {id(kernel): code for kernel, code in zip(native, codes, strict=True)}
-    return tuple(_kernel(plan, kernel, own.get(id(kernel)), _cost(plan, kernel, own)) for kernel in plan.kernels)
+    first = dict(zip(map(id, plan.plans()), accumulate((len(each.step.nodes) for each in plan.plans()), initial=0)))
+    return tuple(
+        _kernel(each, kernel, own.get(id(kernel)), _cost(each, kernel, own), first[id(each)], depth)
+        for depth, each, kernel in plan.nested()
+    )
 
 
 def _cost(plan: Plan, kernel: Kernel, codes: Mapping[int, KernelCode]) -> str:
@@ -64,7 +69,9 @@ def _cost(plan: Plan, kernel: Kernel, codes: Mapping[int, KernelCode]) -> str:
     return str(sum((codes[id(each)].cost for each in inner if id(each) in codes), start=0))
 
 
-def _kernel(plan: Plan, kernel: Kernel, code: KernelCode | None, cost: str) -> KernelText:
+def _kernel(
+    plan: Plan, kernel: Kernel, code: KernelCode | None, cost: str, first_node: int, depth: int
+) -> KernelText:
     nodes = [plan.step.nodes[i] for i in kernel.nodes]
     types = [plan.step.type(ref) for ref in kernel.outputs] or [type_ for node in nodes for type_ in node.types]
     space = kernel.space or (types[0].dims if types else ())
@@ -81,7 +88,8 @@ def _kernel(plan: Plan, kernel: Kernel, code: KernelCode | None, cost: str) -> K
         stores=tuple(_store(plan, kernel, ref) for ref in kernel.outputs if ref.node in kernel.nodes),
         reads=str(work.bytes_read(plan.step, kernel, None if code is None else code.params)),
         writes=str(work.bytes_written(plan.step, kernel)),
-        nodes=kernel.nodes,
+        nodes=tuple(first_node + i for i in kernel.nodes),
+        depth=depth,
     )
 
 
