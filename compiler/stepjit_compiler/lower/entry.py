@@ -66,9 +66,8 @@ class Entry(Regions):
         self.guard()
         self._prepare()
         self._leave_python()
-        for number, kernel in enumerate(self.plan.kernels):
-            with self.span(number):
-                self.run_kernel(kernel)
+        for kernel in self.plan.kernels:
+            self.run_kernel(kernel)
             self.note_born(self.step.nodes[kernel.nodes[0]])
         self._finish()
         self._exits()
@@ -79,14 +78,15 @@ class Entry(Regions):
 
     def run_kernel(self, kernel: Kernel) -> None:
         """The code of one kernel, of the step or of a region."""
-        if kernel.kind == "host":
-            self._host(kernel)
-        elif kernel.kind == "if":
-            self.branch(kernel)
-        elif kernel.kind == "while":
-            self.loop(kernel)
-        else:
-            self._kernel(*next(self.native))
+        with self.span(kernel):
+            if kernel.kind == "host":
+                self._host(kernel)
+            elif kernel.kind == "if":
+                self.branch(kernel)
+            elif kernel.kind == "while":
+                self.loop(kernel)
+            else:
+                self._kernel(*next(self.native))
 
     def _leave_python(self) -> None:
         """Let go of the GIL around long native work; steps that touch variables count themselves in first."""
