@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from native_steps import build
 
-from stepjit_compiler.compile import compile_step, run_passes
+from stepjit_compiler.compile import compile_step
 from stepjit_compiler.ir import Step
 from stepjit_compiler.options import options
 from stepjit_compiler.peak import peak
+from stepjit_compiler.pipeline import run_passes
 from stepjit_runtime import dtypes, trace
 from stepjit_runtime.executable import Executable
 from stepjit_runtime.manifest import Manifest

@@ -142,9 +142,8 @@ def _list(options: argparse.Namespace) -> int:
     if not found:
         print("no entries")
         return 0
-    heads = [
-        "key", "fetches", "feeds", "ops", "kernels", "host", "object", "compile", "hits", "used", "cpu", "version", "made by",
-    ]  # fmt: skip
+    heads = ["key", "fetches", "feeds", "ops", "kernels", "host", "object", "compile", "hits", "used"]
+    heads += ["cpu", "version", "made by"]
     print_table(heads, [_row(entry) for entry in found], ["ops", "kernels", "host", "object", "compile", "hits"])
     return 0
 
