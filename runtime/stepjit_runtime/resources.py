@@ -24,6 +24,7 @@ from stepjit_runtime.tensor_store import TensorStore
 
 ALIGNMENT = 64
 _FIRST_WAIT, _LONGEST_WAIT = 20e-6, 2e-3
+_TURN = 50e-3
 
 _layouts: dict[tuple[DType, tuple[int, ...]], int] = {}
 _layout_numbers = itertools.count(1)
@@ -217,8 +218,37 @@ class Resources:
                 self.record[how] = before
 
     def wait(self, write: bool) -> None:
-        """Wait until nothing is under way that keeps a step which reads (or writes) variables from starting."""
-        _poll(lambda: self._flying(write) or self.record["assigning"] or (write and self.record["reading"]))
+        """Wait until nothing is under way that keeps a step which reads (or writes) variables from starting.
+
+        OpFailure when the waiting step is to end before.
+        """
+        pause = _FIRST_WAIT
+        while self._flying(write) or self.record["assigning"] or (write and self.record["reading"]):
+            self.cancellation.check()
+            if pause < _LONGEST_WAIT:
+                time.sleep(pause)
+                pause *= 2
+            elif self._take_turn("assigning" if write else "reading"):
+                return
+
+    def _take_turn(self, how: str) -> bool:
+        """Keep steps of other threads from starting for a while; whether those under way have ended.
+
+        A thread that runs such steps one after the other would leave no gap to those that wait.
+        """
+        if not self._access.acquire(timeout=_TURN):
+            return False
+        before, until = self.record[how], time.monotonic() + _TURN
+        self.record[how] = 1
+        try:
+            while self._flying(how == "assigning"):
+                if time.monotonic() > until:
+                    return False
+                time.sleep(_FIRST_WAIT)
+            return True
+        finally:
+            self.record[how] = before
+            self._access.release()
 
     def _flying(self, write: bool) -> int:
         return self.record["writers"] or (self.record["readers"] if write else 0)

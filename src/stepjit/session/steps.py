@@ -317,7 +317,10 @@ class Binding:
 
     def _refused(self, reason: int, number: int, variant: Variant, arrays: Sequence[np.ndarray]) -> None:
         if reason == abi.BUSY:
-            self.step.session._resources.wait(write=any(slot.writes for slot in variant.executable.manifest.slots))
+            try:
+                self.step.session._resources.wait(any(slot.writes for slot in variant.executable.manifest.slots))
+            except OpFailure as failure:
+                raise op_error(None, failure) from None
         elif reason == abi.SLOT_UNINITIALISED:
             variant.fail_uninitialised(number)
         elif reason == abi.CHECK:
