@@ -14,6 +14,7 @@ their data; nodes with effects on the host keep theirs through `after`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -144,6 +145,16 @@ class Check:
     b: Extent
     message: str
     origin: int
+
+    def substitute(self, values: Mapping[str, Extent]) -> Check:
+        """The check with other extents for symbols, in its message (where they stand in braces) too."""
+
+        def told(match: re.Match[str]) -> str:
+            return f"{{{dims.substitute(dims.parse(match[1]), values)}}}"
+
+        message = re.sub(r"\{([^{}]+)\}", told, self.message)
+        a, b = dims.substitute(self.a, values), dims.substitute(self.b, values)
+        return Check(self.holds, a, b, message, self.origin)
 
     def fails(self, values: Mapping[str, int]) -> bool:
         a, b = dims.evaluate(self.a, values), dims.evaluate(self.b, values)

@@ -89,9 +89,7 @@ def retyped(region: Step, feeds: Sequence[Type], names: Mapping[str, Extent]) ->
     mine = {name: extent for name, extent in mine.items() if str(extent) != name}
     if not mine:
         return region if tuple(feeds) == region.feeds else replace(region, feeds=tuple(feeds))
-    checks = tuple(
-        replace(check, a=dims.substitute(check.a, mine), b=dims.substitute(check.b, mine)) for check in region.checks
-    )
+    checks = tuple(check.substitute(mine) for check in region.checks)
     nodes = tuple(renamed(node, mine) for node in region.nodes)
     return replace(region, nodes=nodes, feeds=tuple(feeds), checks=checks)
 
