@@ -211,6 +211,21 @@ def test_a_limit_for_one_step(how: str) -> None:
         assert GATE.passed == 1
 
 
+@pytest.mark.parametrize("body", [tf.sin, tf.lgamma], ids=["native", "host"])
+@pytest.mark.parametrize("options", [tf.RunOptions(timeout_in_ms=40), tf.RunOptions(timeout_in_ms=40, trace_level=3)],
+                         ids=["plain", "traced"])  # fmt: skip
+def test_limits_end_loops(body: Any, options: Any) -> None:
+    limit = tf.placeholder(tf.int32, [])
+    _, out = tf.while_loop(lambda i, x: i < limit, lambda i, x: (i + 1, body(x)), [0, tf.fill([10], 0.5)])
+    with tf.Session() as session:
+        start = time.monotonic()
+        with pytest.raises(tf.errors.DeadlineExceededError, match="Timed out") as error:
+            session.run(out, {limit: 10**9}, options=options)
+        assert time.monotonic() - start < 10
+        assert error.value.op is None
+        assert session.run(out, {limit: 0}, options=options).tolist() == [0.5] * 10
+
+
 @pytest.mark.parametrize("milliseconds", [0, -5])
 def test_no_limit(milliseconds: int) -> None:
     t = wait()
