@@ -102,6 +102,8 @@ class KernelText:
     """By op: a number that it has in all kernels that compute it."""
     depth: int = 0
     """How many branches and loops it is in: it follows the one that it is part of."""
+    shapes: tuple[Dims, ...] = ()
+    """By op: the extents of its first result."""
 
 
 @dataclass(frozen=True)

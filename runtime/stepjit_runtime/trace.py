@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -130,8 +131,8 @@ def cost() -> Cost:
     events = list(buffer.events())
     inside = sorted(event.end - event.begin for event in events)
     outside = sorted(after.begin - before.end for before, after in pairwise(events))
-    ns = clock().ns
-    return Cost(inside[len(inside) // 2] * ns, outside[len(outside) // 2] * ns)
+    ns, middle = clock().ns, slice(turns // 4, turns - turns // 4)
+    return Cost(fmean(inside[middle]) * ns, fmean(outside[middle]) * ns)
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from statistics import median
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, TextIO
 
 from stepjit.session.options import limit
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from stepjit_compiler.peak import Peak
 
 REPEATS = 30
+_MEASURABLE = 2e-9
+"""Of shorter times no rates are told: they are as long as the clock's ticks."""
 _PLACES = ("kernel", "op")
 
 
 @dataclass(frozen=True)
 class KernelProfile:
-    """One kernel of a step; times are medians over the runs, the rest as in the last run."""
+    """One kernel of a step; times are means of the half of the runs about the median, the rest is as in the last."""
 
     number: int
     name: str
@@ -41,8 +43,10 @@ class KernelProfile:
     kind: str
     ops: tuple[str, ...]
     """Names of the graph's ops that it computes."""
+    depth: int
+    """How many branches and loops it is in."""
     seconds: float
-    """Time per step."""
+    """Time per step; of branches and loops, without the kernels in them."""
     share: float
     """Part of the step's time, of 1."""
     calls: int
@@ -63,19 +67,19 @@ class KernelProfile:
     @property
     def bytes_per_second(self) -> float | None:
         """Bytes read and written in a second."""
-        if self.bytes_read is None or self.bytes_written is None or not self.seconds:
+        if self.bytes_read is None or self.bytes_written is None or self.seconds < _MEASURABLE:
             return None
         return (self.bytes_read + self.bytes_written) / self.seconds
 
     @property
     def flops_per_second(self) -> float | None:
         """Floating-point operations in a second."""
-        return self.flops / self.seconds if self.flops is not None and self.seconds else None
+        return self.flops / self.seconds if self.flops is not None and self.seconds >= _MEASURABLE else None
 
     @property
     def peak(self) -> float | None:
         """How near the kernel comes to what the machine can do: the least time over its own; 1 is all there is."""
-        if self.least_seconds is None or not self.seconds or self.is_host:
+        if self.least_seconds is None or self.seconds < _MEASURABLE:
             return None
         return self.least_seconds / self.seconds
 
@@ -168,11 +172,13 @@ def _evaluated(calls: Sequence[TracedCall], repeats: int, by: str) -> Profile:
     last = calls[-1]
     # Of steps whose shapes came up while they ran, the program that all further runs have.
     calls = [call for call in calls if call.variant is last.variant]
+    # The middle half of the runs: their mean is as steady as a median, and finer than the clock's ticks.
+    cut = len(calls) // 4
+    calls = sorted(calls, key=_step_seconds)[cut : len(calls) - cut]
     times = [_kernel_seconds(call) for call in calls]
-    totals = [_step_seconds(call) for call in calls]
-    seconds = median(totals)
-    overhead = median(max(0.0, total - sum(each)) for total, each in zip(totals, times))
-    of_kernels = [median(column) for column in zip(*times)]
+    seconds = fmean(map(_step_seconds, calls))
+    overhead = fmean(max(0.0, _step_seconds(call) - sum(each)) for call, each in zip(calls, times))
+    of_kernels = [fmean(column) for column in zip(*times)]
     whole = sum(of_kernels) + overhead or 1.0
     kernels = tuple(
         _kernel_profile(last, number, kernel, of_kernels[number], whole)
@@ -182,11 +188,17 @@ def _evaluated(calls: Sequence[TracedCall], repeats: int, by: str) -> Profile:
 
 
 def _kernel_seconds(call: TracedCall) -> list[float]:
-    """By kernel: its time in a run, less the clock's own."""
-    inside = trace.cost().inside
-    return [max(0.0, ticks * call.clock.ns - runs * inside) * 1e-9 for runs, ticks in call.totals][
-        : len(call.manifest.kernels)
-    ]
+    """By kernel: its time in a run, less the clock's own; of branches and loops, without the kernels in them."""
+    cost = trace.cost()
+    found = [ticks * call.clock.ns - runs * cost.inside for runs, ticks in call.totals]
+    around: list[int] = []
+    for number, kernel in enumerate(call.manifest.kernels):
+        del around[kernel.depth :]
+        runs, ticks = call.totals[number]
+        if around:
+            found[around[-1]] -= ticks * call.clock.ns + runs * cost.outside
+        around.append(number)
+    return [max(0.0, each) * 1e-9 for each in found[: len(call.manifest.kernels)]]
 
 
 def _step_seconds(call: TracedCall) -> float:
@@ -203,14 +215,15 @@ def _kernel_profile(
     flops = _times(_sum(call, kernel.flops), runs)
     read, written = _times(call.number(kernel.reads), runs), _times(call.number(kernel.writes), runs)
     least = None
-    if kernel.kind != "host" and None not in (flops, read, written) and runs:
+    if kernel.kind not in ("host", "if", "while") and None not in (flops, read, written) and runs:
         wide = any(store.dtype in ("float64", "complex128") for store in kernel.stores)
         size = (read + written) // runs  # type: ignore[operator]
         least = runs * _peak().seconds(flops // runs, size, 8 if wide else 4)  # type: ignore[operator]
     names = dict.fromkeys(op.name for op in map(_op_of(call), kernel.origins) if op is not None)
     return KernelProfile(
-        number, _types(kernel), kernel.kind, tuple(names), seconds, seconds / whole, runs, read, written, flops, least
-    )
+        number, _types(kernel), kernel.kind, tuple(names), kernel.depth, seconds, seconds / whole, runs, read, written,
+        flops, least,
+    )  # fmt: skip
 
 
 def _ops(call: TracedCall, kernels: Sequence[KernelProfile], whole: float) -> tuple[OpProfile, ...]:
@@ -306,7 +319,7 @@ def _table(found: Profile) -> tuple[list[str], list[list[str]]]:
 
 def _kernel_row(kernel: KernelProfile) -> list[str]:
     return [
-        f"k{kernel.number} {kernel.name}"[:48],
+        f"{'  ' * kernel.depth}k{kernel.number} {kernel.name}"[:48],
         _time(kernel.seconds),
         _percent(kernel.share),
         str(kernel.calls),
@@ -324,7 +337,7 @@ def _kernel_row(kernel: KernelProfile) -> list[str]:
 def _summary(found: Profile) -> str:
     memory = "" if not found.arena_bytes else f", {_amount(found.arena_bytes, 'B')} of temporary memory"
     kernels = f"{len(found.kernels)} kernels" if len(found.kernels) != 1 else "1 kernel"
-    return f"{_time(found.seconds)} a step, median of {found.repeats} runs: {kernels}{memory}"
+    return f"{_time(found.seconds)} a step, mean of {found.repeats} runs: {kernels}{memory}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -98,7 +98,7 @@ def test_plain_text_in_a_pipe(session: Any) -> None:
     assert " ".join(head.split()) == "kernel time share calls read written FLOP GB/s GFLOP/s peak where ops"
     assert kernel.startswith("k0 MatMul AddV2 Relu ") and " 8.4 k " in kernel
     assert overhead.startswith("call overhead")
-    assert "a step, median of 3 runs: 1 kernel" in summary
+    assert "a step, mean of 3 runs: 1 kernel" in summary
     assert "\x1b" not in text
 
 

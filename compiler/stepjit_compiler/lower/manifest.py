@@ -90,6 +90,7 @@ def _kernel(
         writes=str(work.bytes_written(plan.step, kernel)),
         nodes=tuple(first_node + i for i in kernel.nodes),
         depth=depth,
+        shapes=tuple(_dims(node.types[0]) if node.types else () for node in nodes),
     )
 
 

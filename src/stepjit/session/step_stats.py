@@ -29,7 +29,8 @@ class Span(NamedTuple):
     op: Any
     begin: int
     end: int
-    stored: Mapping[int, int]
+    stored: Mapping[int, int] = {}
+    kernel: int = -1
 
 
 def fill_step_stats(stats: Any, call: TracedCall) -> None:
@@ -105,8 +106,9 @@ def _spans(call: TracedCall) -> Iterator[Span]:
     held: Span | None = None
     for event in sorted(call.events, key=lambda event: event.begin):
         for span in _parts(event, members[event.kernel]):
-            if held is not None and held.op is span.op:
-                held = Span(span.op, held.begin, span.end, {**held.stored, **span.stored})
+            # The same kernel again is another trip of a loop.
+            if held is not None and held.op is span.op and held.kernel < span.kernel:
+                held = Span(span.op, held.begin, span.end, {**held.stored, **span.stored}, span.kernel)
                 continue
             if held is not None:
                 yield held
@@ -120,7 +122,7 @@ def _parts(event: Event, members: Iterable[tuple[Any, float, dict[int, int]]]) -
     for op, share, stored in members:
         passed += share
         end = event.begin + round((event.end - event.begin) * min(1.0, passed))
-        yield Span(op, at, end, stored)
+        yield Span(op, at, end, stored, event.kernel)
         at = end
 
 
@@ -128,23 +130,36 @@ def _in_order(call: TracedCall) -> list[tuple[Span, int]]:
     """All spans with the times at which their inputs were there, those of ops without code among them."""
     spans = list(_spans(call))
     ends: dict[Any, int] = {}
+    starts: dict[Any, int] = {}
+    """By graph: the first of its ops; of a branch or a loop's body, nothing can be earlier."""
     for span in spans:
         ends[span.op] = max(span.end, ends.get(span.op, 0))
+        starts.setdefault(span.op.graph, span.begin)
+    starts[call.session.graph] = call.begin
+    idle = _untaken(call, ends, starts)
+    folded = _folded(call, ends)
+    fetched = {tensor.op for tensor in call.step.fetches}
     ready: dict[Any, int] = {}
     found: list[tuple[Span, int]] = []
-    fetched = {tensor.op for tensor in call.step.fetches}
-    folded = _folded(call, ends)
     for op in call.pruned.ops:
+        if op in idle:
+            continue
         before = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-        ready[op] = max([call.begin, *(ends[each] for each in before if each in ends)])
+        ready[op] = max([starts[op.graph], *(ends[each] for each in before if each in ends)])
         if op not in ends:
             ends[op] = ready[op]
             if op not in folded or op in fetched:
-                found.append((Span(op, ends[op], ends[op], {}), ready[op]))
+                found.append((Span(op, ends[op], ends[op]), ready[op]))
     found += [(span, min(ready.get(span.op, call.begin), span.begin)) for span in spans]
     place = {op: number for number, op in enumerate(call.pruned.ops)}
     found.sort(key=lambda each: (each[0].begin, each[0].end, place.get(each[0].op, -1)))
     return found
+
+
+def _untaken(call: TracedCall, ran: Mapping[Any, int], starts: Mapping[Any, int]) -> set[Any]:
+    """Ops that would have run had a condition been another one."""
+    computed = {op for members in member_ops(call) for op, *_ in members}
+    return {op for op in call.pruned.ops if op not in ran and (op in computed or op.graph not in starts)}
 
 
 def _folded(call: TracedCall, ran: Mapping[Any, int]) -> set[Any]:
@@ -169,7 +184,8 @@ class _Writer:
         self._devices: dict[str, Any] = {}
         self._folded = _folded(call, {event_op: 0 for members in member_ops(call) for event_op, *_ in members})
         self._allocations = 0
-        self._births = _births(call)
+        self._shapes = _program_shapes(call)
+        self._births = _births(call, self._shapes)
 
     def write(self, span: Span, ready: int) -> None:
         op, call = span.op, self._call
@@ -232,10 +248,12 @@ class _Writer:
         if tensor.dtype.base_dtype.name == "resource":
             return []
         type_ = self._call.pruned.type_of(tensor)
-        if type_ is None or -1 in type_.dims:
-            shape = _variable_shape(self._call, tensor.op) if tensor.dims is None else tensor.dims
-            return None if shape is None else list(shape)
-        return [self._number(extent) for extent in type_.dims]
+        if type_ is not None and -1 not in type_.dims:
+            return [self._number(extent) for extent in type_.dims]
+        if tensor in self._shapes:
+            return [self._call.number(extent) for extent in self._shapes[tensor]]
+        shape = _variable_shape(self._call, tensor.op) if tensor.dims is None else tensor.dims
+        return None if shape is None else list(shape)
 
     def _number(self, extent: Any) -> int | None:
         known = self._births.get(str(extent))
@@ -261,13 +279,13 @@ def _variable_shape(call: TracedCall, op: Any) -> tuple[int, ...] | None:
     return None
 
 
-def _births(call: TracedCall) -> dict[str, int]:
+def _births(call: TracedCall, shapes: Mapping[Any, tuple[str, ...]]) -> dict[str, int]:
     """Numbers of the extents born in mid-step, by the names that they have in the step as it was pruned.
 
-    The program has other names for them, or knows their numbers. Both say what shapes some of the results have.
+    The program has other names for them, or knows their numbers.
     """
     found: dict[str, int] = {}
-    for tensor, extents in _told_twice(call):
+    for tensor, extents in shapes.items():
         type_ = call.pruned.type_of(tensor)
         if type_ is None or len(type_.dims) != len(extents):
             continue
@@ -278,20 +296,26 @@ def _births(call: TracedCall) -> dict[str, int]:
     return found
 
 
-def _told_twice(call: TracedCall) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """Tensors with the shapes that they have in the program: what ops give that Python runs, fetches, stored values."""
+def _program_shapes(call: TracedCall) -> dict[Any, tuple[str, ...]]:
+    """The shapes that tensors have in the program: results of ops that Python runs, fetches, values in kernels."""
+    found: dict[Any, tuple[str, ...]] = {}
     manifest = call.manifest
     for host in manifest.hosts:
         op = _op(call, host.origin)
         if op is not None and op.type == host.op:
-            yield from zip(op.outputs, (out.dims for out in host.outputs))
-    for tensor, number in zip(call.step.fetches, manifest.fetches):
-        yield tensor, manifest.results[number].dims
+            found.update(zip(op.outputs, (out.dims for out in host.outputs)))
     for kernel in manifest.kernels:
+        for origin, name, shape in zip(kernel.origins, kernel.ops, kernel.shapes):
+            op = _op(call, origin)
+            if op is not None and op.type == name and op.outputs:
+                found.setdefault(op.outputs[0], shape)
         for store in kernel.stores:
             op = _op(call, kernel.origins[store.op])
             if op is not None and op.type == kernel.ops[store.op] and store.output < len(op.outputs):
-                yield op.outputs[store.output], store.dims
+                found.setdefault(op.outputs[store.output], store.dims)
+    for tensor, number in zip(call.step.fetches, manifest.fetches):
+        found[tensor] = manifest.results[number].dims
+    return found
 
 
 def _label(op: Any, folded: bool) -> str:
