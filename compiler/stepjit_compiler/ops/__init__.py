@@ -14,7 +14,9 @@ from stepjit_compiler.ops import control_flow as control_flow
 from stepjit_compiler.ops import decode as decode
 from stepjit_compiler.ops import diagonal as diagonal
 from stepjit_compiler.ops import division as division
+from stepjit_compiler.ops import edit_distance as edit_distance
 from stepjit_compiler.ops import elementary as elementary
+from stepjit_compiler.ops import fake_quant as fake_quant
 from stepjit_compiler.ops import fill as fill
 from stepjit_compiler.ops import gather as gather
 from stepjit_compiler.ops import matmul as matmul

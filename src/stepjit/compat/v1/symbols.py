@@ -49,6 +49,12 @@ from stepjit.ops.math import (
     multiply, pow, scalar_mul, squared_difference, subtract, truediv, truncatediv, truncatemod,
 )  # fmt: skip
 from stepjit.ops.queues import FIFOQueue, PaddingFIFOQueue, PriorityQueue, QueueBase, RandomShuffleQueue
+from stepjit.ops.fake_quant import (
+    fake_quant_with_min_max_args, fake_quant_with_min_max_args_gradient, fake_quant_with_min_max_vars,
+    fake_quant_with_min_max_vars_gradient, fake_quant_with_min_max_vars_per_channel,
+    fake_quant_with_min_max_vars_per_channel_gradient,
+)  # fmt: skip
+from stepjit.ops.positions import edit_distance, extract_image_patches, searchsorted, unravel_index
 from stepjit.ops.random import (
     multinomial, random_crop, random_gamma, random_normal, random_poisson, random_shuffle, random_uniform,
     truncated_normal,
