@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VERSION = "abi 3"
+VERSION = "abi 4"
 """To be raised with any change here or in what the functions of `support` mean: it is part of programs' keys."""
 
 INSTANCE_VECTORCALL = 16
@@ -52,10 +52,10 @@ it copies a variable out, or changes one."""
 BLOCK_HEADER = 64
 """A block of the arena free list: {next, size}, and its memory this many bytes on."""
 
-TRACE = _offsets(("events", "capacity", "count", "totals", "begin", "end"))
-"""What is written down of a traced call: `count` events, the first `capacity` of them at `events`: three i64 each,
-(kernel, begin, end) or (-1 - n, number, 0) for extent h<n>; at `totals` (runs, ticks) of each kernel; all in ticks of
-`sj_clock`."""
+TRACE = _offsets(("events", "capacity", "inner", "count", "lost", "totals", "begin", "end"))
+"""What is written down of a traced call: `count` events at `events`, which has room for `capacity`, the first `inner`
+of them for kernels in branches and loops; `lost` did not fit. An event is three i64: (kernel, begin, end), or
+(-1 - n, number, 0) for extent h<n>. At `totals`: (runs, ticks) of each kernel. All times in ticks of `sj_clock`."""
 TRACE_EVENT = 24
 
 PACK_SINGLE, PACK_LIST, PACK_TUPLE, PACK_NONE = range(4)

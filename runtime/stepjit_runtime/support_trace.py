@@ -11,6 +11,7 @@ PROTOTYPES = {
     "sj_clock": "i64 @sj_clock()",
     "sj_probe": "void @sj_probe(ptr, i64)",
     "sj_traced": "void @sj_traced(ptr, i64, i64)",
+    "sj_traced_inside": "void @sj_traced_inside(ptr, i64, i64)",
 }
 """What steps declare (`sj_probe` is for Python, to learn what it takes to trace nothing), by name."""
 
@@ -42,17 +43,17 @@ define i64 @sj_clock() {
 """
 
 _TRACE = f"""
-define internal void @event(ptr %trace, i64 %what, i64 %a, i64 %b) {{
+define internal void @event(ptr %trace, i64 %room, i64 %what, i64 %a, i64 %b) {{
 entry:
+  %rp = getelementptr i8, ptr %trace, i64 %room
+  %most = load i64, ptr %rp
   %np = getelementptr i8, ptr %trace, i64 {abi.TRACE["count"]}
   %n = load i64, ptr %np
+  %fits = icmp slt i64 %n, %most
+  br i1 %fits, label %put, label %lose
+put:
   %n1 = add i64 %n, 1
   store i64 %n1, ptr %np
-  %cp = getelementptr i8, ptr %trace, i64 {abi.TRACE["capacity"]}
-  %room = load i64, ptr %cp
-  %fits = icmp slt i64 %n, %room
-  br i1 %fits, label %put, label %done
-put:
   %ep = getelementptr i8, ptr %trace, i64 {abi.TRACE["events"]}
   %events = load ptr, ptr %ep
   %offset = mul i64 %n, {abi.TRACE_EVENT}
@@ -62,13 +63,16 @@ put:
   store i64 %what, ptr %event
   store i64 %a, ptr %ap
   store i64 %b, ptr %bp
-  br label %done
-done:
+  ret void
+lose:
+  %lp = getelementptr i8, ptr %trace, i64 {abi.TRACE["lost"]}
+  %l = load i64, ptr %lp
+  %l1 = add i64 %l, 1
+  store i64 %l1, ptr %lp
   ret void
 }}
 
-define void @sj_traced(ptr %trace, i64 %kernel, i64 %begin) {{
-  %end = call i64 @sj_clock()
+define internal void @ran(ptr %trace, i64 %room, i64 %kernel, i64 %begin, i64 %end) {{
   %tp = getelementptr i8, ptr %trace, i64 {abi.TRACE["totals"]}
   %totals = load ptr, ptr %tp
   %offset = mul i64 %kernel, 16
@@ -81,13 +85,25 @@ define void @sj_traced(ptr %trace, i64 %kernel, i64 %begin) {{
   %span = sub i64 %end, %begin
   %t1 = add i64 %t, %span
   store i64 %t1, ptr %ticks
-  call void @event(ptr %trace, i64 %kernel, i64 %begin, i64 %end)
+  call void @event(ptr %trace, i64 %room, i64 %kernel, i64 %begin, i64 %end)
+  ret void
+}}
+
+define void @sj_traced(ptr %trace, i64 %kernel, i64 %begin) {{
+  %end = call i64 @sj_clock()
+  call void @ran(ptr %trace, i64 {abi.TRACE["capacity"]}, i64 %kernel, i64 %begin, i64 %end)
+  ret void
+}}
+
+define void @sj_traced_inside(ptr %trace, i64 %kernel, i64 %begin) {{
+  %end = call i64 @sj_clock()
+  call void @ran(ptr %trace, i64 {abi.TRACE["inner"]}, i64 %kernel, i64 %begin, i64 %end)
   ret void
 }}
 
 define void @sj_born(ptr %trace, i64 %extent, i64 %number) {{
   %what = sub i64 -1, %extent
-  call void @event(ptr %trace, i64 %what, i64 %number, i64 0)
+  call void @event(ptr %trace, i64 {abi.TRACE["capacity"]}, i64 %what, i64 %number, i64 0)
   ret void
 }}
 

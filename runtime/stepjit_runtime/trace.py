@@ -19,8 +19,10 @@ import numpy as np
 from stepjit_runtime import abi, link
 from stepjit_runtime.resources import Record
 
-MOST_EVENTS = 1 << 16
-"""Events kept of one call; of a loop that makes more, the first are kept, and all are counted."""
+MOST_EVENTS = 1 << 15
+"""Events kept of one call's branches and loops; where there are more, the first are kept, and all are counted."""
+_PER_KERNEL = 16
+"""Events of a kernel outside of branches and loops: one, and one for each extent that it tells."""
 
 _CALIBRATION_NS = 3_000_000
 
@@ -37,10 +39,12 @@ class TraceBuffer:
     """Room for the events of one call; `clear` makes it ready for the next."""
 
     def __init__(self, kernels: int, most_events: int = MOST_EVENTS) -> None:
-        self._events = np.empty((most_events, 3), np.int64)
+        room = most_events + _PER_KERNEL * max(1, kernels)
+        self._events = np.empty((room, 3), np.int64)
         self._totals = np.zeros((max(1, kernels), 2), np.int64)
         self._record = Record(abi.TRACE)
-        self._record["events"], self._record["capacity"] = self._events.ctypes.data, most_events
+        self._record["events"], self._record["capacity"] = self._events.ctypes.data, room
+        self._record["inner"] = most_events
         self._record["totals"] = self._totals.ctypes.data
 
     @property
@@ -61,7 +65,7 @@ class TraceBuffer:
     @property
     def lost(self) -> int:
         """Events beyond the buffer's room: they are in the totals only."""
-        return max(0, self._record["count"] - len(self._events))
+        return self._record["lost"]
 
     def events(self) -> Iterator[Event]:
         """Runs of kernels in the order of their ends."""
@@ -80,7 +84,7 @@ class TraceBuffer:
     def clear(self) -> None:
         """Forget what was written."""
         self._totals[:] = 0
-        for name in ("count", "begin", "end"):
+        for name in ("count", "lost", "begin", "end"):
             self._record[name] = 0
 
     def _rows(self) -> list[list[int]]:

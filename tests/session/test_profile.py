@@ -89,6 +89,20 @@ def test_the_step_runs_in_earnest(session: Any) -> None:
     assert session.run(v) == 7
 
 
+def test_kernels_in_loops_are_counted_apart(session: Any) -> None:
+    x = tf.placeholder(tf.float32, [4])
+    _, y = tf.while_loop(lambda i, y: i < 5, lambda i, y: (i + 1, tf.exp(-y)), [0, x])
+    found = stepjit.profile(session.make_callable(y, [x]), ones(4), repeats=5, show=False)
+    [loop] = [kernel for kernel in found.kernels if kernel.kind == "while"]
+    [body] = [kernel for kernel in found.kernels if "Exp" in kernel.name]
+    assert (loop.depth, loop.calls, loop.flops, loop.bytes_read) == (0, 1, 0, 0)
+    assert (body.depth, body.calls, body.flops) == (1, 5, 5 * 4 * 16)
+    parts = sum(kernel.seconds for kernel in found.kernels) + found.overhead_seconds
+    assert parts == pytest.approx(found.seconds, rel=0.2)
+    [line] = [line for line in str(found).splitlines() if "Exp" in line]
+    assert line.startswith("  k")
+
+
 def test_plain_text_in_a_pipe(session: Any) -> None:
     file = io.StringIO()
     found = stepjit.profile(layer(session), ones(16, 32), ones(32, 8), repeats=3, file=file)

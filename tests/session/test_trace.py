@@ -285,3 +285,46 @@ def test_a_closed_session(session: Any) -> None:
     session.close()
     with pytest.raises(RuntimeError, match="closed"):
         traced(session, x + 1)
+
+
+# --- Branches and loops ---
+
+
+def test_a_loop_and_what_runs_in_it(session: Any) -> None:
+    x = tf.placeholder(tf.float32, [None, 4], name="x")
+    _, y = tf.while_loop(
+        lambda i, y: i < 3, lambda i, y: (i + 1, tf.tanh(tf.matmul(y, ones(4, 4), name="inner"))), [0, x]
+    )
+    _, stats = traced(session, tf.add(y, 1.0, name="after"), {x: ones(5, 4)})
+    records = [node for device in stats.dev_stats for node in device.node_stats]
+    [inner] = {node.node_name for node in records if "inner = MatMul" in node.timeline_label}
+    trips = [node for node in records if node.node_name == inner]
+    assert len(trips) == 3
+    assert shape_of(trips[0]) == [5, 4]
+    [loop] = [node for node in records if " = While(" in node.timeline_label]
+    start, end = loop.all_start_nanos, loop.all_start_nanos + loop.all_end_rel_nanos
+    assert all(start <= node.all_start_nanos and node.all_start_nanos + node.all_end_rel_nanos <= end for node in trips)
+    assert nodes_of(stats)["after"].all_start_nanos >= end
+
+
+def test_a_branch_that_is_not_taken_does_not_appear(session: Any) -> None:
+    x = tf.placeholder(tf.float32, [4])
+    y = tf.cond(
+        tf.reduce_sum(x) > 0, lambda: tf.exp(tf.identity(x), name="yes"), lambda: tf.sin(tf.identity(x), name="no")
+    )
+    for value, taken, other in ((1, "Exp", "Sin"), (-1, "Sin", "Exp")):
+        _, stats = traced(session, y, {x: value * ones(4)})
+        labels = [node.timeline_label for node in nodes_of(stats).values()]
+        assert any(f"= {taken}(" in label for label in labels)
+        assert not any(f"= {other}(" in label for label in labels)
+
+
+def test_of_a_long_loop_the_first_trips_are_kept_and_all_that_is_around_it(session: Any) -> None:
+    n = tf.placeholder(tf.int32, [], name="n")
+    _, y = tf.while_loop(lambda i, y: i < n, lambda i, y: (i + 1, tf.sin(y)), [0, ones(4)])
+    _, [call] = traced_run(session, tf.add(y, 1.0, name="after"), {n: 40_000})
+    assert call.lost > 0
+    assert max(runs for runs, _ in call.totals) >= 40_000
+    depths = [call.manifest.kernels[event.kernel].depth for event in call.events]
+    assert depths.count(0) == sum(kernel.depth == 0 for kernel in call.manifest.kernels)
+    assert [event.kernel for event in call.events][-1] == len(call.manifest.kernels) - 1

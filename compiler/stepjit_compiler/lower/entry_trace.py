@@ -19,7 +19,9 @@ class Traces(Hosts):
     def __init__(self, plan: Plan, codes: Sequence[KernelCode], traced: bool) -> None:
         super().__init__(plan, codes)
         self.traced = traced
-        self._numbers = {id(kernel): number for number, (_, _, kernel) in enumerate(plan.nested())} if traced else {}
+        self._numbers: dict[int, tuple[int, str]] = {}
+        for number, (depth, _, kernel) in enumerate(plan.nested() if traced else ()):
+            self._numbers[id(kernel)] = number, "sj_traced_inside" if depth else "sj_traced"
         self.trace = Value("null", None)
 
     def begun(self) -> None:
@@ -41,7 +43,8 @@ class Traces(Hosts):
             return
         begin = self.b.assign("call i64 @sj_clock()", dtypes.int64)
         yield
-        self.b.raw(f"call void @sj_traced(ptr {self.trace.ref}, i64 {self._numbers[id(kernel)]}, i64 {begin.ref})")
+        number, function = self._numbers[id(kernel)]
+        self.b.raw(f"call void @{function}(ptr {self.trace.ref}, i64 {number}, i64 {begin.ref})")
 
     def note_born(self, node: Node) -> None:
         """The extents that a host op's results have told."""
