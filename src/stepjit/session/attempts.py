@@ -2,7 +2,8 @@
 
 Where a host op gives another rank, the call stops there, the step is compiled for the rank found, and the call starts
 again. What its ops with effects gave so far is on record: they are not run a second time, so that nothing is taken
-from a queue twice.
+from a queue twice. Where a step can't even be compiled by a guess (it takes an element of what was taken for a scalar),
+a step is run that ends with the op in question.
 """
 
 from __future__ import annotations
@@ -30,10 +31,22 @@ class ShapeFound(Exception):
         self.op, self.shapes = op, shapes
 
 
+class GuessFailed(Exception):
+    """A step could not be compiled by the shapes in `told`, not all of which need be true; `error` says why."""
+
+    def __init__(self, error: Exception, told: Sequence[tuple[Any, Shapes]]) -> None:
+        super().__init__(str(error))
+        self.error, self.told = error, told
+
+
 class Record:
     """What the ops with effects gave during one call, over all its attempts."""
 
     def __init__(self) -> None:
+        self.found: dict[Any, Shapes] = {}
+        """By op: the shapes that its results have in this call."""
+        self.probed: Any = None
+        """The op whose results are to be found out: the attempt ends with it."""
         self._results: dict[Any, list[Results]] = {}
         self._next: dict[Any, int] = {}
 
@@ -55,6 +68,22 @@ class _Current(threading.local):
 
 
 _current = _Current()
+
+
+def current_record() -> Record | None:
+    """The record of the call that this thread is in the midst of, if there is one."""
+    return _current.record
+
+
+@contextmanager
+def probing(record: Record, op: Any) -> Iterator[None]:
+    """Attempts inside the block end with ShapeFound when `op` has run."""
+    outer, record.probed = record.probed, op
+    try:
+        with recording(record):
+            yield
+    finally:
+        record.probed = outer
 
 
 @contextmanager
@@ -81,8 +110,10 @@ def recorded(host: HostOp, op: Any, compute: Callable[..., Results]) -> Callable
 
         record = _current.record
         results = once() if key is None or record is None else record.result(key, once)
-        if told is not None and not all(fits(out.dims, each) for out, each in zip(host.outputs, results)):
-            raise ShapeFound(op, better_shapes(told, results))
+        if told is not None:
+            probed = record is not None and record.probed is op
+            if probed or not all(fits(out.dims, each) for out, each in zip(host.outputs, results)):
+                raise ShapeFound(op, better_shapes(told, results))
         return results
 
     return run

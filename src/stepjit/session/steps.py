@@ -9,7 +9,16 @@ import numpy as np
 
 from stepjit.explain import Explanation, ProgramReport
 from stepjit.session.about import about_step
-from stepjit.session.attempts import Record, ShapeFound, Shapes, first_guess, recording
+from stepjit.session.attempts import (
+    GuessFailed,
+    Record,
+    ShapeFound,
+    Shapes,
+    current_record,
+    first_guess,
+    probing,
+    recording,
+)
 from stepjit.session.failures import extents_of, filled_in, op_error
 from stepjit.session.feeds import convert_feed
 from stepjit.session.host import host_function
@@ -118,8 +127,11 @@ class SessionStep:
             return None
         return self.signature([shape for shape in shapes if shape is not None])
 
-    def variant(self, shapes: Sequence[tuple[int, ...]]) -> Variant:
-        """The variant for feeds of these shapes; compiled if need be."""
+    def variant(self, shapes: Sequence[tuple[int, ...]], guessing: bool = False) -> Variant:
+        """The variant for feeds of these shapes; compiled if need be.
+
+        guessing: GuessFailed for an error that may come of a wrong guess.
+        """
         while True:
             # Other threads may add to both meanwhile.
             told, static = tuple(self._told.items()), frozenset(self._static)
@@ -141,6 +153,10 @@ class SessionStep:
                 if op is None or op in dict(told):
                     raise op_error(op, OpFailure(str(error))) from None
                 self._told.setdefault(op, first_guess(op))
+            except OpError as error:
+                if guessing and told:
+                    raise GuessFailed(error, told) from None
+                raise
             except NeedsStaticError as error:
                 if not error.symbols or error.symbols <= static:
                     raise op_error(None, OpFailure(str(error))) from None
@@ -239,7 +255,11 @@ class Binding:
         """Compile at once what the graph alone decides."""
         signature = self.step.static_signature()
         if signature is not None:
-            self._attach(self.step.variant([tuple(e for e in shape if e is not None) for shape in signature]))
+            try:
+                variant = self.step.variant([tuple(e for e in shape if e is not None) for shape in signature], True)
+            except GuessFailed:
+                return  # a call will find out
+            self._attach(variant)
 
     def _attach(self, variant: Variant) -> StepCallable:
         """What to call to run the variant."""
@@ -292,9 +312,14 @@ class Binding:
             number = reason >> 8
             if arrays[number] is not args[number]:
                 return self.callable(*arrays)
-        record: Record | None = None
+        record = current_record()
         while True:
-            variant = step.variant([array.shape for array in arrays])
+            try:
+                variant = step.variant([array.shape for array in arrays], guessing=True)
+            except GuessFailed as failed:
+                record = record or Record()
+                self._find_out(failed, arrays, record)
+                continue
             callable_ = self._attach(variant)
             if variant.guessed:
                 record = record or Record()
@@ -312,8 +337,33 @@ class Binding:
             with recording(record):
                 return reenter(callable_, arrays)
         except ShapeFound as found:
+            record.found[found.op] = found.shapes
+            if record.probed is found.op:
+                raise
             self.step.tell(found)
             return abi.COLD
+
+    def _find_out(self, failed: GuessFailed, arrays: Sequence[np.ndarray], record: Record) -> None:
+        """Learn a shape that a failed compile only guessed; raise its error when all were true."""
+        for op, shapes in failed.told:
+            if op not in record.found and op.graph is self.step.session.graph:  # not one in a loop's body
+                self._probe(op, arrays, record)
+            if record.found.get(op, shapes) != shapes:
+                self.step.tell(ShapeFound(op, record.found[op]))
+                return
+        raise failed.error
+
+    def _probe(self, op: Any, arrays: Sequence[np.ndarray], record: Record) -> None:
+        """Run the step up to the op; nothing is written."""
+        step = SessionStep(self.step.session, (), (op,), self.step.feeds)
+        step.done, step.refs = self.step.done, self.step.refs
+        step._told.update(self.step._told)
+        try:
+            with probing(record, op):
+                Binding(step, Layout(abi.PACK_LIST)).callable(*arrays)
+        except ShapeFound as found:
+            if found.op is not op:
+                raise
 
     def _refused(self, reason: int, number: int, variant: Variant, arrays: Sequence[np.ndarray]) -> None:
         if reason == abi.BUSY:
