@@ -237,6 +237,15 @@ def test_callables_with_functions_are_not_pickled(graph: tf.Graph) -> None:
         assert pickle.loads(pickle.dumps(plain))(1.0) == 2
 
 
+def test_models_that_differ_in_their_functions_share_a_program() -> None:
+    x = tf.placeholder(tf.float32, [2])
+    with tf.Session() as session:
+        for k in range(5):
+            y = tf.py_func(lambda value, k=k: value * np.float32(k), [x], tf.float32) - 0.625
+            assert session.run(y, {x: [1, 1]}).tolist() == [k - 0.625] * 2
+        assert session.compile_stats().compiled <= 2, "one for the guessed shape, one for the right one"
+
+
 def test_many_threads() -> None:
     lock, calls = threading.Lock(), [0]
 

@@ -76,6 +76,8 @@ def _compute(
         owner = ops[slots[attrs.pop("_slot")].origin]
         seeds = attrs.get("seed", 0), attrs.get("seed2", 0)
         attrs["_stream"] = resources.stream(owner, lambda: RandomStream(*seeds))
+    if "token" in attrs:
+        attrs["token"] = ops[host.origin].attrs["token"]
     if definition.resources:
         attrs["_resources"], attrs["_name"] = resources, ops[host.origin].name
     call = Call(host.op, attrs, [as_dtype(out.dtype) for out in host.outputs])
