@@ -1,6 +1,6 @@
 """What may end a step from outside: its time limit, and the close of its session.
 
-A thread that runs a step under a time limit says so with `time_limit`; whatever waits or lasts long inside a step asks
+A thread that runs a step under a time limit says so with `TimeLimit`; whatever waits or lasts long inside a step asks
 the session's `Cancellation`, which raises OpFailure (deadline exceeded, or cancelled) when the step is to end.
 """
 
@@ -22,20 +22,25 @@ class _Limits(threading.local):
 _limits = _Limits()
 
 
-@contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
+class TimeLimit:
     """Steps that this thread runs inside the block end after so many seconds; None: no limit of their own.
 
     Of nested limits the earliest counts: a step inside a step ends with it.
     """
-    outer = _limits.deadline
-    if seconds is not None:
-        mine = time.monotonic() + seconds
-        _limits.deadline = mine if outer is None else min(outer, mine)
-    try:
-        yield
-    finally:
-        _limits.deadline = outer
+
+    __slots__ = ("_outer", "_seconds")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        outer = self._outer = _limits.deadline
+        if self._seconds is not None:
+            mine = time.monotonic() + self._seconds
+            _limits.deadline = mine if outer is None or mine < outer else outer
+
+    def __exit__(self, *error: object) -> None:
+        _limits.deadline = self._outer
 
 
 @contextmanager

@@ -6,8 +6,7 @@ Steps without options in sessions without limits never come here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from stepjit.session.config import is_message
 from stepjit.session.failures import op_error
 from stepjit.session.feeds import all_tensors
 from stepjit.session.fetches import Fetches
-from stepjit_runtime.cancellation import check_time, time_limit
+from stepjit_runtime.cancellation import TimeLimit, check_time
 from stepjit_runtime.errors import DeadlineExceededError, InvalidArgumentError, OpFailure, ResourceExhaustedError
 
 if TYPE_CHECKING:
@@ -67,20 +66,24 @@ class _Current(threading.local):
 _current = _Current()
 
 
-@contextmanager
-def limit(seconds: float | None) -> Iterator[None]:
-    """After so many seconds end what waits in a step, with a DeadlineExceededError, which blames no op.
+class Limit(TimeLimit):
+    """After so many seconds what waits in a step ends, with a DeadlineExceededError, which blames no op.
 
     A step that nothing could end, and that comes out late, has failed too; what it did to variables stays.
     """
-    try:
-        with time_limit(seconds):
-            yield
-            check_time()
-    except DeadlineExceededError as error:
-        raise DeadlineExceededError(None, None, error.message) from None
-    except OpFailure as failure:
-        raise op_error(None, failure) from None
+
+    __slots__ = ()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            if error is None:
+                check_time()
+        except OpFailure as failure:
+            raise op_error(None, failure) from None
+        finally:
+            super().__exit__()
+        if isinstance(error, DeadlineExceededError):
+            raise DeadlineExceededError(None, None, error.message) from None
 
 
 class _Wrapper(Made):
@@ -119,7 +122,7 @@ class _Watched(_Wrapper):
         _count(self._session, lambda: self._identity)
         if self._seconds is None or _current.session is self._session:
             return self._call(*args)
-        with limit(self._seconds):
+        with Limit(self._seconds):
             return self._call(*args)
 
 
@@ -189,7 +192,7 @@ class _Step:
         costs = self._metadata is not None and self._costs_are_due()
         outer, _current.session = _current.session, self._session
         try:
-            with limit(self._asked.time_limit or self._session._config.time_limit):
+            with Limit(self._asked.time_limit or self._session._config.time_limit):
                 result, step_stats = self._run_step(call, self._asked.traced or costs)
         except ResourceExhaustedError as error:
             if not self._asked.report_memory:

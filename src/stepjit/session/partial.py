@@ -17,7 +17,7 @@ import numpy as np
 from stepjit.framework.tensor import Tensor
 from stepjit.session.feeds import check_feedable, convert_feed, feed_tensors, feed_values
 from stepjit.session.fetches import Fetches
-from stepjit.session.options import limit
+from stepjit.session.options import Limit
 from stepjit.session.stages import Plan
 from stepjit_runtime.errors import InvalidArgumentError, OpError
 
@@ -226,7 +226,7 @@ class PartialRuns:
         if seconds is None:
             run.advance(arrays, given, asked)
             return
-        with limit(seconds):
+        with Limit(seconds):
             run.advance(arrays, given, asked)
 
     def _end(self, handle: str, run: _Run) -> None:
