@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -105,8 +106,7 @@ class SessionStep:
         """Of a stage: what ran before it, and what references from there refer to (see `Request`)."""
 
     def convert(self, values: Sequence[Any]) -> list[np.ndarray]:
-        tensors = self.session._resources.tensors
-        return [convert_feed(feed, value, tensors) for feed, value in zip(self.feeds, values)]
+        return list(map(convert_feed, self.feeds, values, repeat(self.session._resources.tensors)))
 
     def signature(self, shapes: Sequence[tuple[int, ...]]) -> Signature:
         found = []
@@ -135,7 +135,7 @@ class SessionStep:
         while True:
             # Other threads may add to both meanwhile.
             told, static = tuple(self._told.items()), frozenset(self._static)
-            signature = self.signature(shapes) + told
+            signature: Any = self.signature(shapes) + told
             found = self.variants.get(signature)
             if found is not None and not self._outdated(found):
                 return found
