@@ -146,7 +146,7 @@ def run_with_options(session: BaseSession, fetches: Any, feed_dict: Any, options
     check_metadata(run_metadata)
     session._check_open()
     session._check_not_empty()
-    if feed_dict is not None and not isinstance(feed_dict, Mapping):
+    if feed_dict and not isinstance(feed_dict, Mapping):
         return session.run(fetches, feed_dict)  # which says what is wrong
     return _Step(session, asked, run_metadata, fetches, feed_dict).run(lambda: session.run(fetches, feed_dict))
 
