@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from stepjit.framework.apply import apply_op
+from stepjit.framework.composites import register_composite
 from stepjit.framework.constant_value import constant_value_as_shape
 from stepjit.framework.convert import convert_to_tensor
 from stepjit.framework.graph import Graph, Operation, Tensor
@@ -206,3 +207,13 @@ def sparse_placeholder(dtype: Any, shape: Any = None, name: str | None = None) -
 def as_shape_list(shape: Any) -> list[Any]:
     """The extents of a shape in any form that TF takes, as ints and None."""
     return shape.as_list() if isinstance(shape, TensorShape) else [getattr(each, "value", each) for each in shape]
+
+
+def _like(sparse: SparseTensor, tensors: Sequence[Any]) -> SparseTensor:
+    result = SparseTensor(*tensors)
+    if sparse.shape.is_compatible_with(result.shape):
+        result.set_shape(sparse.shape)
+    return result
+
+
+register_composite(SparseTensor, lambda sparse: list(parts_of(sparse)), _like)

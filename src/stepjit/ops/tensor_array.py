@@ -267,7 +267,8 @@ class TensorArray:
 
     def _shaped(self, rows: Tensor, count: int | None) -> Tensor:
         if self._element is not None:
-            rows.set_shape((count if not self._dynamic else None, *self._element))
+            known = rows.dims is not None and rows.dims[0] is not None
+            rows.set_shape((None if self._dynamic or known else count, *self._element))
         return rows
 
     def concat(self, name: str | None = None) -> Tensor:
