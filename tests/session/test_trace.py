@@ -319,6 +319,14 @@ def test_a_branch_that_is_not_taken_does_not_appear(session: Any) -> None:
         assert not any(f"= {other}(" in label for label in labels)
 
 
+def test_extents_that_a_loop_tells(session: Any) -> None:
+    x = tf.placeholder(tf.float32, [])
+    _, y = tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y * x), [0, tf.constant(1.0)])
+    _, stats = traced(session, tf.gradients(y, x), {x: 2.0})
+    outputs = [output for node in nodes_of(stats).values() for output in node.output]
+    assert not any(dim.size < 0 for output in outputs for dim in output.tensor_description.shape.dim)
+
+
 def test_of_a_long_loop_the_first_trips_are_kept_and_all_that_is_around_it(session: Any) -> None:
     n = tf.placeholder(tf.int32, [], name="n")
     _, y = tf.while_loop(lambda i, y: i < n, lambda i, y: (i + 1, tf.sin(y)), [0, ones(4)])

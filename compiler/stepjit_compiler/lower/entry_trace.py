@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from stepjit_compiler.ir import Node, born
+from stepjit_compiler import dims
+from stepjit_compiler.ir import Node
 from stepjit_compiler.lower.builder import Value
 from stepjit_compiler.lower.entry_hosts import Hosts
 from stepjit_compiler.lower.kernel_code import KernelCode
@@ -19,6 +20,7 @@ class Traces(Hosts):
     def __init__(self, plan: Plan, codes: Sequence[KernelCode], traced: bool) -> None:
         super().__init__(plan, codes)
         self.traced = traced
+        self._noted: set[str] = set()
         self._numbers: dict[int, tuple[int, str]] = {}
         for number, (depth, _, kernel) in enumerate(plan.nested() if traced else ()):
             self._numbers[id(kernel)] = number, "sj_traced_inside" if depth else "sj_traced"
@@ -47,13 +49,15 @@ class Traces(Hosts):
         self.b.raw(f"call void @{function}(ptr {self.trace.ref}, i64 {number}, i64 {begin.ref})")
 
     def note_born(self, node: Node) -> None:
-        """The extents that a host op's results have told."""
+        """The extents that the results of a host op or a loop have told."""
         if not self.traced:
             return
-        for name, _, _ in born(node):
-            number = self.extents.bound(name)
-            assert number is not None
-            self.b.raw(f"call void @sj_born(ptr {self.trace.ref}, i64 {name[1:]}, i64 {number.ref})")
+        names = (name for type_ in node.types for extent in type_.dims for name in dims.symbols(extent))
+        for name in dict.fromkeys(names):
+            number = self.extents.bound(name) if name[0] == "h" and name[1:].isdigit() else None
+            if number is not None and name not in self._noted:
+                self._noted.add(name)
+                self.b.raw(f"call void @sj_born(ptr {self.trace.ref}, i64 {name[1:]}, i64 {number.ref})")
 
     def _note(self, name: str) -> None:
         now = self.b.assign("call i64 @sj_clock()", dtypes.int64)
