@@ -46,7 +46,7 @@ def _write(call: Call, buffer: np.ndarray, index: np.ndarray, value: np.ndarray)
             f"incompatible with the TensorArray's inferred element shape: {list(buffer.shape[1:])}"
         )
     result = buffer.copy()
-    result[at] = value
+    result[at, ...] = value
     return result
 
 
@@ -116,7 +116,7 @@ def _read(call: Call, buffer: np.ndarray, index: np.ndarray) -> np.ndarray:
     at = int(index)
     if not 0 <= at < len(buffer):
         call.fail(_UNREADABLE.format(value=at, bound=len(buffer)))
-    return np.asarray(buffer[at])
+    return np.asarray(buffer[at, ...])
 
 
 define(
