@@ -47,7 +47,7 @@ from stepjit_compiler.ops import state as state
 from stepjit_compiler.ops import state_rows as state_rows
 from stepjit_compiler.ops import string_numbers as string_numbers
 from stepjit_compiler.ops import strings as strings
-from stepjit_compiler.ops import step as step
+from stepjit_compiler.ops import tables as tables
 from stepjit_compiler.ops import tensor_array as tensor_array
 from stepjit_compiler.ops import training as training
 from stepjit_compiler.ops import unique as unique

@@ -104,6 +104,7 @@ from stepjit.partitioned import fixed_size_partitioner, min_max_variable_partiti
 from stepjit.variable_collections import (
     all_variables, assert_variables_initialized, global_variables, global_variables_initializer,
     initialize_all_variables, initialize_local_variables, initialize_variables, is_variable_initialized,
+from stepjit.ops.tables import initialize_all_tables, tables_initializer
     local_variables, local_variables_initializer, model_variables, moving_average_variables,
     report_uninitialized_variables, trainable_variables, variables_initializer,
 )  # fmt: skip
