@@ -39,7 +39,7 @@ class TimeLimit:
             mine = time.monotonic() + self._seconds
             _limits.deadline = mine if outer is None or mine < outer else outer
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object = None, error: object = None, trace: object = None) -> None:
         _limits.deadline = self._outer
 
 

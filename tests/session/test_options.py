@@ -157,6 +157,19 @@ def test_the_graph_of_a_step() -> None:
     assert nodes["y"].attr["T"].type == tf.float32.as_datatype_enum
 
 
+def test_the_graph_of_a_step_with_a_loop() -> None:
+    x = tf.placeholder(tf.float32, [], name="x")
+    out = tf.while_loop(lambda y: y < 10.0, lambda y: tf.cond(y > 5.0, lambda: y + 3, lambda: y * 2), [x])
+    with tf.Session() as session:
+        metadata = tf.RunMetadata()
+        assert session.run(out, {x: 1}, options=graphs(), run_metadata=metadata) == 11
+    (found,) = metadata.partition_graphs
+    functions = {function.signature.name for function in found.library.function}
+    used = {attr.func.name for node in found.node for attr in node.attr.values() if attr.HasField("func")}
+    assert used
+    assert used <= functions
+
+
 def test_a_step_on_two_devices() -> None:
     with tf.device("/cpu:0"):
         b = tf.split(tf.placeholder(tf.float32, [4], name="p"), 2, name="a")[1]

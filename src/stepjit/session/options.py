@@ -74,7 +74,7 @@ class Limit(TimeLimit):
 
     __slots__ = ()
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(self, kind: object = None, error: object = None, trace: object = None) -> None:
         try:
             if error is None:
                 check_time()

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.attr_values import shape_proto
+from stepjit.framework.function_io import functions_of, put_function
 from stepjit.framework.graph_io import PRODUCER, node_def
 from stepjit.proto import MESSAGES
 from stepjit.session.devices import Placement
 from stepjit_compiler.passes.prune import ops_of_step
+from stepjit_runtime.dtypes import float32
 
 
 class StepGraph:
@@ -83,6 +85,9 @@ class _Partitions:
             node = self._node(f"_retval_{_numbered(tensor)}_{index}", "_Retval", step.first_device, [source])
             node.attr["index"].i = index
             node.attr["T"].type = tensor.dtype.base_dtype.as_datatype_enum
+        for device, graph in self._graphs.items():
+            for region in functions_of([op for op in step.ops if step.device[op] == device]):
+                put_function(graph.library.function.add(), region)
         return [self._graphs[device] for device in sorted(self._graphs, key=_number_of)]
 
     def _add_op(self, op: Any) -> None:
@@ -117,8 +122,6 @@ class _Partitions:
         source = self._step.device[op]
         if source == device:
             return f"^{op.name}"
-        from stepjit_runtime.dtypes import float32
-
         # Only values travel: an empty one that waits for the op stands for it.
         if (op, device) not in self._received:
             signal = self._node(f"{op.name}/_{self._count()}", "Const", source, [f"^{op.name}"])
