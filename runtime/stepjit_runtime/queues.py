@@ -286,7 +286,7 @@ class Queue:
     def _stack(self, k: int, arrays: Sequence[np.ndarray]) -> np.ndarray:
         stacked = np.empty((len(arrays), *self.shapes[k]), self.dtypes[k].np)
         for row, array in enumerate(arrays):
-            stacked[row] = array
+            stacked[row, ...] = array
         return stacked
 
 
@@ -329,7 +329,7 @@ class PaddingFIFOQueue(FIFOQueue):
         ]
         stacked = np.full((len(arrays), *extents), b"" if dtype.kind == "s" else 0, dtype.np)
         for row, array in enumerate(arrays):
-            stacked[(row, *map(slice, array.shape))] = array
+            stacked[(row, *map(slice, array.shape), ...)] = array
         return stacked
 
 

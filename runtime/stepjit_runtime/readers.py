@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from stepjit_runtime import dtypes
+from stepjit_runtime import dtypes, wire
 from stepjit_runtime.cancellation import Cancellation
-from stepjit_runtime.errors import INVALID_ARGUMENT, UNIMPLEMENTED, OpFailure
+from stepjit_runtime.errors import UNIMPLEMENTED, OpFailure
 from stepjit_runtime.files import failure_of, read_file
 from stepjit_runtime.queues import Queue
 from stepjit_runtime.records import RecordReader
@@ -59,9 +59,9 @@ class Reader:
         return self.read_up_to(queue, 1, cancellation)[0]
 
     def read_up_to(self, queue: Queue, count: int, cancellation: Cancellation) -> list[Record]:
-        """The next `count` records, fewer where an item ends; waits for one at least."""
+        """The next `count` records, fewer where an item ends; waits for one at least, unless `count` is 0."""
         if count < 1:
-            raise OpFailure(f"num_records must be positive, got {count}", INVALID_ARGUMENT)
+            return []
         with self._alone(cancellation):
             found: list[Record] = []
             while not found:
@@ -82,10 +82,8 @@ class Reader:
         self._check_saves("SerializeState")
         with self._alone(cancellation):
             numbers = (self.started, self.finished, self.produced)
-            parts = [bytes([8 * k]) + _varint(number) for k, number in enumerate(numbers, 1) if number]
-            if self.work:
-                parts.append(b"\x22" + _varint(len(self.work)) + self.work)
-            return b"".join(parts)
+            parts = [wire.number_field(k, number) for k, number in enumerate(numbers, 1) if number]
+            return b"".join([*parts, wire.bytes_field(4, self.work) if self.work else b""])
 
     def restore(self, state: bytes, cancellation: Cancellation) -> None:
         """Go on from a state."""
@@ -93,7 +91,7 @@ class Reader:
         with self._alone(cancellation):
             try:
                 numbers, work = _parsed(state)
-            except (IndexError, ValueError):
+            except ValueError:
                 raise OpFailure(f"Could not parse state for {self.kind} '{self.name}': {state!r}") from None
             if min(numbers) < 0 or numbers[0] != numbers[1]:
                 raise OpFailure(f"Unexpected values in the state for {self.kind} '{self.name}': {numbers}")
@@ -128,12 +126,8 @@ class Reader:
         if item.size != 1:
             raise OpFailure(f"Expected to dequeue a one-element string tensor, but it has {item.size} elements")
         self.work = item.item(0)
+        self._start()
         self.started += 1
-        try:
-            self._start()
-        except OpFailure:
-            self.finished = self.started
-            raise
 
     def _records(self, count: int) -> list[Record]:
         found: list[Record] = []
@@ -164,40 +158,14 @@ class Reader:
         return self.work + b":%d" % number
 
 
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
 def _parsed(state: bytes) -> tuple[tuple[int, int, int], bytes]:
-    numbers, work, at = [0, 0, 0], b"", 0
-
-    def varint() -> int:
-        nonlocal at
-        found = shift = 0
-        while True:
-            byte = state[at]
-            at += 1
-            found |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return found if found < 1 << 63 else found - (1 << 64)
-
-    while at < len(state):
-        tag = varint()
-        if tag in (8, 16, 24):
-            numbers[tag // 8 - 1] = varint()
-        elif tag == 0x22:
-            size = varint()
-            if size < 0 or at + size > len(state):
-                raise ValueError("cut off")
-            work, at = state[at : at + size], at + size
-        else:
-            raise ValueError(f"unknown field {tag >> 3}")
+    """Numbers started, finished and produced, and the item, of a ReaderBaseState message."""
+    numbers, work = [0, 0, 0], b""
+    for number, kind, value, data in wire.fields(state):
+        if number in (1, 2, 3) and kind == wire.VARINT:
+            numbers[number - 1] = wire.signed(value)
+        elif number == 4 and kind == wire.BYTES:
+            work = data
     return (numbers[0], numbers[1], numbers[2]), work
 
 
@@ -273,7 +241,7 @@ class TextLineReader(_FileReader):
         if not line:
             return None
         self._line += 1
-        return self._key(self._line), line.removesuffix(b"\n").replace(b"\r", b"")
+        return self._key(self._line), line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 class FixedLengthRecordReader(_FileReader):

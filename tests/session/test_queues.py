@@ -144,7 +144,7 @@ def test_equal_priorities_leave_in_order(session: tf.Session) -> None:
     queue = tf.PriorityQueue(10, [tf.string], shapes=[[]])
     session.run(queue.enqueue_many([np.array([2, 1, 2, 1], np.int64), list("abcd")]))
     keys, values = session.run(queue.dequeue_many(4))
-    assert keys.tolist() == [1, 1, 2, 2] and values.tolist() == [b"b", b"d", b"a", b"c"]
+    assert keys.tolist() == [1, 1, 2, 2] and values.tolist() == [b"b", b"d", b"a", b"c"] and type(values[0]) is bytes
 
 
 def test_shuffling_repeats_with_a_seed() -> None:

@@ -22,6 +22,7 @@ from stepjit_compiler.ops import gather as gather
 from stepjit_compiler.ops import matmul as matmul
 from stepjit_compiler.ops import nn as nn
 from stepjit_compiler.ops import padding as padding
+from stepjit_compiler.ops import parsing as parsing
 from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import random as random
 from stepjit_compiler.ops import regex as regex

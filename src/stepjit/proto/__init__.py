@@ -14,7 +14,7 @@ from stepjit.proto import schema
 
 FILES = (
     "graph.proto", "devices.proto", "step_stats.proto", "rewriter.proto", "config.proto", "run.proto", "event.proto",
-    "meta_graph.proto",
+    "meta_graph.proto", "example.proto",
 )  # fmt: skip
 """In an order in which each imports only earlier ones."""
 

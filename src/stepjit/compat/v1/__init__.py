@@ -56,6 +56,10 @@ def __getattr__(name: str) -> Any:
         from stepjit.proto import MESSAGES
 
         return MESSAGES[name]
+    if name in ("make_ndarray", "make_tensor_proto"):
+        from stepjit.framework import tensor_proto
+
+        return getattr(tensor_proto, name)
     if name == "graph_util":
         return importlib.import_module("stepjit.compat.v1.graph_util")
     if name == "import_graph_def":

@@ -48,6 +48,10 @@ from stepjit.ops.math import (
     accumulate_n, add, add_n, atan2, div, div_no_nan, divide, floor_div, floordiv, floormod, maximum, minimum, mod,
     multiply, pow, scalar_mul, squared_difference, subtract, truediv, truncatediv, truncatemod,
 )  # fmt: skip
+from stepjit.ops.parsing import (
+    decode_json_example, FixedLenFeature, FixedLenSequenceFeature, parse_example, parse_single_example, parse_tensor,
+    serialize_tensor, SparseFeature, VarLenFeature,
+)  # fmt: skip
 from stepjit.ops.queues import FIFOQueue, PaddingFIFOQueue, PriorityQueue, QueueBase, RandomShuffleQueue
 from stepjit.ops.fake_quant import (
     fake_quant_with_min_max_args, fake_quant_with_min_max_args_gradient, fake_quant_with_min_max_vars,

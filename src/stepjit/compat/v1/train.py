@@ -29,10 +29,15 @@ from stepjit.train.decay import (
 )  # fmt: skip
 from stepjit.train.moving_averages import ExponentialMovingAverage
 
+_PROTOS = frozenset({
+    "BytesList", "ClusterDef", "Example", "Feature", "FeatureList", "FeatureLists", "Features", "FloatList",
+    "Int64List", "JobDef", "SaverDef", "SequenceExample",
+})  # fmt: skip
+
 
 def __getattr__(name: str) -> Any:
     # What needs protobuf, which takes time to import.
-    if name in ("ClusterDef", "JobDef", "SaverDef"):
+    if name in _PROTOS:
         from stepjit.proto import MESSAGES
 
         return MESSAGES[name]
