@@ -131,13 +131,13 @@ def test_no_cpu() -> None:
 def test_a_limit_for_all_steps() -> None:
     x = tf.placeholder(tf.float32, [])
     blocked, free = wait(), x + 1
-    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=60)) as session:
+    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=150)) as session:
         waiting, adding = session.make_callable(blocked), session.make_callable(free, [x])
         for run in (lambda: session.run(blocked), waiting, lambda: session.run([free, blocked], {x: 1})):
             start = time.monotonic()
             with pytest.raises(tf.errors.DeadlineExceededError, match="Timed out") as error:
                 run()
-            assert 0.05 < time.monotonic() - start < 5
+            assert 0.14 < time.monotonic() - start < 5
             assert error.value.op is None
             assert error.value.error_code == 4
         assert session.run(free, {x: 1}) == adding(1.0) == 2
@@ -148,7 +148,7 @@ def test_a_limit_for_all_steps() -> None:
 
 def test_a_step_without_options_of_its_own_has_the_limit() -> None:
     blocked = wait()
-    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=60)) as session:
+    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=150)) as session:
         session.run(tf.constant(1))
         for options in (tf.RunOptions(), tf.RunOptions(timeout_in_ms=-1)):
             start = time.monotonic()
@@ -171,7 +171,7 @@ def test_partial_runs_have_the_limit() -> None:
     y = x + 1
     with tf.control_dependencies([late + 1]):
         blocked = wait()
-    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=60)) as session:
+    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=150)) as session:
         handle = session.partial_run_setup([y, blocked], [x, late])
         assert session.partial_run(handle, y, {x: 1}) == 2
         with pytest.raises(tf.errors.DeadlineExceededError, match="Timed out"):
@@ -181,12 +181,12 @@ def test_partial_runs_have_the_limit() -> None:
 def test_compiling_is_no_part_of_the_step() -> None:
     x = tf.placeholder(tf.float32, [None])
     y = x
-    for _ in range(200):
+    for _ in range(400):
         y = tf.sin(y) * 1.5
     GATE.reset(True)
     with tf.control_dependencies([y]):
         out = wait()
-    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=25)) as session:
+    with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=100)) as session:
         assert session.run(out, {x: [1.0]}) == 7
 
 
