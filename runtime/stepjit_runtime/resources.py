@@ -217,13 +217,17 @@ class Resources:
             finally:
                 self.record[how] = before
 
+    def busy(self, write: bool) -> bool:
+        """Whether something is under way that keeps a step which reads (or writes) variables from starting."""
+        return bool(self._flying(write) or self.record["assigning"] or (write and self.record["reading"]))
+
     def wait(self, write: bool) -> None:
         """Wait until nothing is under way that keeps a step which reads (or writes) variables from starting.
 
         OpFailure when the waiting step is to end before.
         """
         pause = _FIRST_WAIT
-        while self._flying(write) or self.record["assigning"] or (write and self.record["reading"]):
+        while self.busy(write):
             self.cancellation.check()
             if pause < _LONGEST_WAIT:
                 time.sleep(pause)

@@ -131,12 +131,15 @@ def test_threads_do_not_mix_their_values() -> None:
         assert together(6, work) == [0] * 6
 
 
-def test_a_read_sees_a_whole_value() -> None:
-    v = tf.Variable(np.zeros(300_000), use_resource=True)
-    up = v.assign_add(np.ones(300_000))
+@pytest.mark.parametrize("after_python", [False, True])
+def test_a_read_sees_a_whole_value(after_python: bool) -> None:
+    v = tf.Variable(np.zeros(1_000_000), use_resource=True)
+    up = v.assign_add(np.ones(1_000_000))
+    with tf.control_dependencies([tf.py_func(lambda: None, [], [])] if after_python else []):
+        whole = v.read_value()
     with tf.Session() as session:
         session.run(v.initializer)
-        read, write = session.make_callable(v), session.make_callable(up.op)
+        read, write = session.make_callable(whole), session.make_callable(up.op)
         stop = threading.Event()
         writer = Task(lambda: [write() for _ in iter(stop.is_set, True)])
         values = [read() for _ in range(60)]

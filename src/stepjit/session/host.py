@@ -48,7 +48,26 @@ def host_function(
         except MemoryError as error:
             raise op_error(op, OpFailure(f"OOM when allocating tensor: {error}", RESOURCE_EXHAUSTED)) from None
 
-    return recorded(host, op, run) if guessed else run
+    found = recorded(host, op, run) if guessed else run
+    return _settled(found, resources, any(slot.writes for slot in slots)) if any(variables) else found
+
+
+def _settled(function: Host, resources: Resources, writes: bool) -> Host:
+    """The function, which ends when no other thread is changing the variables that the step goes on with.
+
+    Native code goes on with the GIL; but while Python ran, a step may have begun that lets go of it.
+    """
+
+    def run(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        results = function(*arrays)
+        try:
+            while resources.busy(writes):
+                resources.wait(writes)
+        except OpFailure as failure:
+            raise op_error(None, failure) from None
+        return results
+
+    return run
 
 
 def _compute(
