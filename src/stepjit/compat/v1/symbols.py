@@ -104,11 +104,11 @@ from stepjit.ops.state import (
     assign, assign_add, assign_sub, count_up_to, scatter_add, scatter_div, scatter_max, scatter_min, scatter_mul,
     scatter_nd_add, scatter_nd_sub, scatter_nd_update, scatter_sub, scatter_update,
 )  # fmt: skip
+from stepjit.ops.tables import initialize_all_tables, tables_initializer
 from stepjit.partitioned import fixed_size_partitioner, min_max_variable_partitioner, variable_axis_size_partitioner
 from stepjit.variable_collections import (
     all_variables, assert_variables_initialized, global_variables, global_variables_initializer,
     initialize_all_variables, initialize_local_variables, initialize_variables, is_variable_initialized,
-from stepjit.ops.tables import initialize_all_tables, tables_initializer
     local_variables, local_variables_initializer, model_variables, moving_average_variables,
     report_uninitialized_variables, trainable_variables, variables_initializer,
 )  # fmt: skip
