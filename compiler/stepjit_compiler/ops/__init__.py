@@ -24,10 +24,11 @@ from stepjit_compiler.ops import nn as nn
 from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import parsing as parsing
 from stepjit_compiler.ops import queues as queues
+from stepjit_compiler.ops import printing as printing
 from stepjit_compiler.ops import random as random
-from stepjit_compiler.ops import regex as regex
 from stepjit_compiler.ops import readers as readers
 from stepjit_compiler.ops import reductions as reductions
+from stepjit_compiler.ops import regex as regex
 from stepjit_compiler.ops import regions as regions
 from stepjit_compiler.ops import scans as scans
 from stepjit_compiler.ops import scatter as scatter
@@ -46,6 +47,7 @@ from stepjit_compiler.ops import special as special
 from stepjit_compiler.ops import split as split
 from stepjit_compiler.ops import state as state
 from stepjit_compiler.ops import state_rows as state_rows
+from stepjit_compiler.ops import step as step
 from stepjit_compiler.ops import string_numbers as string_numbers
 from stepjit_compiler.ops import strings as strings
 from stepjit_compiler.ops import tables as tables

@@ -137,22 +137,23 @@ def summary(x: np.ndarray, most: int) -> str:
     """A tensor's first `most` elements of each axis (-1: all) in the kernels' form, `[[1 2][3...]...]`."""
     if x.size == 0:
         return "[]"
-    return _rows(np.atleast_1d(x), [x.size if most < 0 else most])
+    limit = x.size if most < 0 else most
+    text = _rows(np.atleast_1d(x), [limit], "")
+    return f"[{text}...]" if x.size > limit else f"[{text}]"
 
 
-def _rows(x: np.ndarray, left: list[int]) -> str:
-    """The elements in order until `left` were printed; what is cut off is `...`."""
+def _rows(x: np.ndarray, left: list[int], cut: str) -> str:
+    """The elements in order until `left` were printed; a row that is cut off ends with `cut`."""
+    if x.ndim == 1:
+        shown = x[: left[0]]
+        left[0] -= len(shown)
+        return " ".join(map(element, shown)) + (cut if len(shown) < len(x) else "")
     texts: list[str] = []
     for item in x:
         if left[0] <= 0:
             break
-        if x.ndim == 1:
-            left[0] -= 1
-            texts.append(element(item))
-        else:
-            texts.append(_rows(item, left))
-    cut = "..." if len(texts) < len(x) else ""
-    return "[" + (" " if x.ndim == 1 else "").join(texts) + cut + "]"
+        texts.append(f"[{_rows(item, left, '...')}]")
+    return "".join(texts)
 
 
 def element(value: Any) -> str:

@@ -120,6 +120,7 @@ from stepjit.variable_kinds import (
     disable_resource_variables, enable_resource_variables, resource_variables_enabled, VariableAggregation,
     VariableSynchronization,
 )  # fmt: skip
+from stepjit.ops.printing import Print, print
 from stepjit.ops.map_fn import foldl, foldr, map_fn, scan
 from stepjit.ops.tensor_array import TensorArray
 from stepjit.ops.while_loop import while_loop
