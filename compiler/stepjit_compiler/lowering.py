@@ -87,9 +87,10 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Alias:
-    """The output is input 0's elements in order."""
+    """The output is input 0's elements in order; `checks` as for `Indexed`."""
 
     when: Callable[[Any], bool] = always
+    checks: Callable[[Any], Sequence[Check]] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from stepjit_compiler.passes.part_swaps import part_swaps
 from stepjit_compiler.passes.plan_memory import plan_memory
 from stepjit_compiler.passes.plan_regions import plan_regions
 from stepjit_compiler.passes.simplify import simplify
+from stepjit_compiler.passes.simplify_regions import simplify_regions
 from stepjit_compiler.plan_text import kernels_text, plan_text
 from stepjit_compiler.step_text import to_text
 from stepjit_compiler.verify import verify
@@ -42,8 +43,18 @@ class Stage:
     texts: dict[str, str] = field(default_factory=dict)
 
 
+def simplified(step: Step) -> Step:
+    """The step with less to do, inside regions and across their borders."""
+    while True:
+        step = simplify(step)
+        less = simplify_regions(step)
+        if less is step:
+            return step
+        step = less
+
+
 def _simplify(at: Stage) -> None:
-    at.step = part_swaps(simplify(at.step))
+    at.step = part_swaps(simplified(at.step))
     if current().verify:
         verify(at.step)
 

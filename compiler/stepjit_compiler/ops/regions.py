@@ -17,7 +17,7 @@ import numpy as np
 
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.lowering import Check, Control, Indexed
+from stepjit_compiler.lowering import Alias, Check, Control
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
 from stepjit_runtime.errors import FAILED_PRECONDITION
 
@@ -104,8 +104,5 @@ def _uninitialised(call: Call) -> str:
 define(
     "_Held", "value: T, missing: int32 -> held: T", "T: type, variable: string",
     infer=unchanged, reference=_held,
-    lower=Indexed(
-        lambda k, call, output, index: k.load(0, index),
-        checks=lambda call: [Check(1, 1, _uninitialised(call), FAILED_PRECONDITION)],
-    ),
+    lower=Alias(checks=lambda call: [Check(1, 1, _uninitialised(call), FAILED_PRECONDITION)]),
 )  # fmt: skip

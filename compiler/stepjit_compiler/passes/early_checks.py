@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from stepjit_compiler import opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Ref, Step
-from stepjit_compiler.lowering import Check, Indexed, Scatter
+from stepjit_compiler.lowering import Alias, Check, Indexed, Scatter
 from stepjit_compiler.passes.fuse import reader_of, root_of
 from stepjit_compiler.plan import Kernel
 from stepjit_compiler.step_builder import StepBuilder
@@ -64,6 +64,8 @@ def checks_of(step: Step, reader: StepBuilder, i: int) -> list[Check]:
     if op is None or node.host:
         return []
     if isinstance(op.lower, Indexed):
+        return list(op.lower.checks(reader.call(node)))
+    if isinstance(op.lower, Alias) and op.lower.checks is not None:
         return list(op.lower.checks(reader.call(node)))
     if isinstance(op.lower, Scatter):
         return [Check(1, step.type(node.inputs[0]).dims[0], op.lower.message)]

@@ -62,7 +62,7 @@ def fuse(step: Step, facts: Facts) -> tuple[Kernel, ...]:
     return fusion.kernels()
 
 
-WHOLE = ("host", "if", "while")
+WHOLE = ("host", "if", "while", "check")
 """Kinds of groups that run as they are, for more than what they store."""
 
 SOURCES = ("_Feed", "_Read", "_Initialized", "Const", "_Dims")
@@ -93,7 +93,7 @@ class _Fusion:
             return
         assert op is not None
         if isinstance(op.lower, Alias):
-            self._place_alias(i)
+            self._place_alias(i, op.lower)
         elif isinstance(op.lower, Elementwise):
             self._place_elementwise(i)
         elif isinstance(op.lower, Indexed):
@@ -111,7 +111,10 @@ class _Fusion:
         else:
             raise AssertionError(f"no way to lower {node.op}")
 
-    def _place_alias(self, i: int) -> None:
+    def _place_alias(self, i: int, lower: Alias) -> None:
+        if lower.checks is not None:
+            self._open("check", (), i)
+            return
         # Only taking out or putting in extents of 1 keeps the axes apart, so only that goes on inside a group.
         source = self.step.nodes[i].inputs[0]
         group = self.group_of.get(source.node)
@@ -362,7 +365,8 @@ def _inputs(step: Step, nodes: Sequence[int]) -> tuple[Ref, ...]:
 def _loaded(node: Node) -> tuple[Ref, ...]:
     """The inputs whose elements a node takes; of an alias's inputs, the others only tell its shape."""
     op = opdef.lookup(node.op)
-    return node.inputs[:1] if op is not None and not node.host and isinstance(op.lower, Alias) else node.inputs
+    is_alias = op is not None and not node.host and isinstance(op.lower, Alias) and op.lower.checks is None
+    return node.inputs[:1] if is_alias else node.inputs
 
 
 def root_of(step: Step, ref: Ref) -> Ref:

@@ -316,3 +316,10 @@ def reduce_nothing(x: StepBuilder, node: Node) -> Result:
     """reduce(x, no axes) -> x"""
     axes = constant(x, node.inputs[1])
     return node.inputs[0] if axes is not None and axes.size == 0 else None
+
+
+@rule("_Held")
+def held_for_sure(x: StepBuilder, node: Node) -> Result:
+    """_Held(x, not missing) -> x"""
+    missing = constant(x, node.inputs[1])
+    return node.inputs[0] if missing is not None and not missing else None

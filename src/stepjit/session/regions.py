@@ -20,9 +20,10 @@ from stepjit_compiler.regions import retyped
 from stepjit_compiler.step_builder import StepBuilder
 from stepjit_compiler.step_text import parse
 from stepjit_runtime import abi
+from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import INTERNAL, OpFailure
 from stepjit_runtime.executable import Executable
-from stepjit_runtime.manifest import HostOp
+from stepjit_runtime.manifest import HostOp, TypeText
 from stepjit_runtime.resources import Resources
 from stepjit_runtime.step_callable import StepCallable, reenter
 
@@ -56,13 +57,19 @@ class _Loop:
             variables = found[: len(values)]
             rows.append(found[len(values) :])
         stacked = self.host.outputs[len(values) :]
-        return [*variables, *(self._stack([row[k] for row in rows], type_) for k, type_ in enumerate(stacked))]
+        if not rows:
+            return [*variables, *(self._no_rows(type_, values) for type_ in stacked)]
+        return [*variables, *(np.stack([row[k] for row in rows]) for k in range(len(stacked)))]
 
-    @staticmethod
-    def _stack(rows: Sequence[np.ndarray], type_: Any) -> np.ndarray:
-        if rows:
-            return np.stack(rows)
-        return np.zeros([int(text) if text.isdigit() else 0 for text in type_.dims], type_.dtype)
+    def _no_rows(self, type_: TypeText, values: Sequence[np.ndarray]) -> np.ndarray:
+        known = {
+            text: have
+            for each, array in zip(self.host.inputs, values, strict=True)
+            for text, have in zip(each.dims, array.shape)
+        }
+        extents = [dims.parse(text) for text in type_.dims[1:]]
+        row = [dims.evaluate(extent, known) if dims.symbols(extent) <= known.keys() else 0 for extent in extents]
+        return np.zeros((0, *row), as_dtype(type_.dtype).np)
 
 
 class _Region:
