@@ -23,8 +23,8 @@ from stepjit_compiler.ops import matmul as matmul
 from stepjit_compiler.ops import nn as nn
 from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import parsing as parsing
-from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import printing as printing
+from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import random as random
 from stepjit_compiler.ops import readers as readers
 from stepjit_compiler.ops import reductions as reductions
