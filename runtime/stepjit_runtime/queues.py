@@ -329,7 +329,8 @@ class PaddingFIFOQueue(FIFOQueue):
         ]
         stacked = np.full((len(arrays), *extents), b"" if dtype.kind == "s" else 0, dtype.np)
         for row, array in enumerate(arrays):
-            stacked[(row, *map(slice, array.shape), ...)] = array
+            place: tuple[Any, ...] = (row, *map(slice, array.shape), ...)
+            stacked[place] = array
         return stacked
 
 

@@ -175,7 +175,7 @@ class RecordWriter:
             raise failure_of(error, path) from None
         self._deflate: Any = None
         if compression:
-            given = {"level": -1, "method": zlib.DEFLATED, "wbits": 15, **(options or {})}
+            given: dict[str, Any] = {"level": -1, "method": zlib.DEFLATED, "wbits": 15, **(options or {})}
             if compression == "GZIP":
                 given["wbits"] = 16 + given["wbits"] % 16
             self._deflate = zlib.compressobj(**given)

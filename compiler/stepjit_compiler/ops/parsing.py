@@ -98,7 +98,9 @@ def _parse(call: Call, request: _Request, serialized: Sequence[bytes]) -> tuple[
         except ValueError:
             text = base64.b64encode(data).decode()
             call.fail(f"{_where(request, row, None)}Could not parse example input, value (base64): '{text}'")
-    indices, values, shapes = [], [], []
+    indices: list[Any] = []
+    values: list[Any] = []
+    shapes: list[Any] = []
     for rows, dtype in zip(sparse, request.sparse_types, strict=True):
         for each, part in zip((indices, values, shapes), _joined(rows, dtype, request.single), strict=True):
             each.append(part)
@@ -362,12 +364,12 @@ def _parse_tensor(call: Call, serialized: np.ndarray) -> np.ndarray:
         call.fail(f"Expected `serialized` to be a scalar, got shape: {show(serialized.shape)}")
     data = serialized.item()
     try:
-        number, shape, *parts = _tensor_message(data)
+        number, shape, content, strings, listed = _tensor_message(data)
         found = dtypes.as_dtype(number)
         if found is not call.dtypes[0]:
             kinds = f"parsed tensor ({_wire_name(found)}) and dtype ({_wire_name(call.dtypes[0])})"
             call.fail(f"Type mismatch between {kinds}")
-        return _array(found, shape, *parts)
+        return _array(found, shape, content, strings, listed)
     except (ValueError, TypeError):
         call.fail(f"Could not parse `serialized` as TensorProto, base64: {base64.b64encode(data).decode()}")
 

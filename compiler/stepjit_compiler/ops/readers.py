@@ -42,8 +42,8 @@ def _opened(make: Callable[[str, Any], Reader]) -> Callable[[Call], np.ndarray]:
 
 
 def _fixed_length(name: str, attrs: Any) -> Reader:
-    sizes = [attrs[f"{part}_bytes"] for part in ("header", "record", "footer", "hop")]
-    return FixedLengthRecordReader(name, *sizes, attrs.get("encoding", b"").decode())
+    header, record, footer, hop = (attrs[f"{part}_bytes"] for part in ("header", "record", "footer", "hop"))
+    return FixedLengthRecordReader(name, header, record, footer, hop, attrs.get("encoding", b"").decode())
 
 
 _NAMED = "container: string = '', shared_name: string = ''"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,15 +26,16 @@ def make_tensor_proto(
         dims = as_dims(shape)
         if dims is None or None in dims:
             raise ValueError(f"the shape of a TensorProto must be known, not {shape}")
-        if verify_shape and array.shape != tuple(dims):
-            raise TypeError(f"Expected Tensor's shape: {tuple(dims)}, got {array.shape}.")
+        extents = cast("tuple[int, ...]", tuple(dims))
+        if verify_shape and array.shape != extents:
+            raise TypeError(f"Expected Tensor's shape: {extents}, got {array.shape}.")
         if allow_broadcast:
-            array = np.broadcast_to(array, dims)
+            array = np.broadcast_to(array, extents)
         elif array.size == 1:
-            array = np.broadcast_to(array.reshape(()), dims)
-        elif array.size != int(np.prod(dims, dtype=np.int64)):
-            raise ValueError(f"{array.size} values can't fill a TensorProto of shape {list(dims)}")
-        array = np.ascontiguousarray(array).reshape(dims)
+            array = np.broadcast_to(array.reshape(()), extents)
+        elif array.size != int(np.prod(extents, dtype=np.int64)):
+            raise ValueError(f"{array.size} values can't fill a TensorProto of shape {list(extents)}")
+        array = np.ascontiguousarray(array).reshape(extents)
     proto = MESSAGES["TensorProto"]()
     put_tensor(proto, array, found)
     return proto
