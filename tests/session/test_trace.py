@@ -120,6 +120,9 @@ def test_shapes_of_what_was_folded_and_of_variables(session: Any) -> None:
     _, stats = traced(session, "sum:0", {x: ones(2)})
     nodes = nodes_of(stats)
     assert [shape_of(nodes[name]) for name in ("product", "sum")] == [[2], [2]]
+    segments = tf.unsorted_segment_sum(ones(3), tf.unique([5, 5, 7])[1], tf.size(kept), name="segments")
+    _, stats = traced(session, tf.add(tf.exp(segments * x, name="exp"), 1.0), {x: ones(2)})
+    assert shape_of(nodes_of(stats)["exp"]) == [2]
     v = tf.Variable(ones(3), validate_shape=False, name="v")
     _, stats = traced(session, tf.assign(v, ones(2, 2), validate_shape=False, name="new"))
     nodes = nodes_of(stats)

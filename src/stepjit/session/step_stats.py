@@ -299,6 +299,8 @@ def _births(call: TracedCall, shapes: Mapping[Any, tuple[str, ...]]) -> dict[str
 def _program_shapes(call: TracedCall) -> dict[Any, tuple[str, ...]]:
     """The shapes that tensors have in the program: results of ops that Python runs, fetches, values in kernels."""
     found: dict[Any, tuple[str, ...]] = {}
+    parts: dict[Any, tuple[str, ...]] = {}
+    """Of ops that became other ops: the last shape that may be the result's."""
     manifest = call.manifest
     for host in manifest.hosts:
         op = _op(call, host.origin)
@@ -307,15 +309,26 @@ def _program_shapes(call: TracedCall) -> dict[Any, tuple[str, ...]]:
     for kernel in manifest.kernels:
         for origin, name, shape in zip(kernel.origins, kernel.ops, kernel.shapes):
             op = _op(call, origin)
-            if op is not None and op.type == name and op.outputs:
+            if op is None or not op.outputs:
+                continue
+            if op.type == name:
                 found.setdefault(op.outputs[0], shape)
+            elif _may_be(call.pruned.type_of(op.outputs[0]), shape):
+                parts[op.outputs[0]] = shape
         for store in kernel.stores:
             op = _op(call, kernel.origins[store.op])
             if op is not None and op.type == kernel.ops[store.op] and store.output < len(op.outputs):
                 found.setdefault(op.outputs[store.output], store.dims)
     for tensor, number in zip(call.step.fetches, manifest.fetches):
         found[tensor] = manifest.results[number].dims
-    return found
+    return parts | found
+
+
+def _may_be(type_: Any, shape: Sequence[str]) -> bool:
+    """Whether the shape has the rank and the known extents of the type."""
+    return type_ is not None and len(type_.dims) == len(shape) and all(
+        not isinstance(here, int) or str(here) == there for here, there in zip(type_.dims, shape)
+    )
 
 
 def _label(op: Any, folded: bool) -> str:
