@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stepjit.cache.differences import parse_names
 
@@ -87,22 +86,20 @@ def _cut(text: str) -> str:
 
 
 def _places(graph: StepGraph) -> dict[str, tuple[int, int]]:
-    """Each op below all that it reads, near the middle of them."""
-    import networkx as nx
-
-    net: Any = nx.DiGraph()
-    net.add_nodes_from(graph.ops)
-    net.add_edges_from(graph.edges)
+    """Each op below all that it reads, near the middle of them; ops stand in the order in which they run."""
+    sources: dict[str, list[str]] = {name: [] for name in graph.ops}
+    for a, b in graph.edges:
+        sources[b].append(a)
+    row: dict[str, int] = {}
+    layers: dict[int, list[str]] = {}
+    for name in graph.ops:
+        row[name] = 1 + max((row[source] for source in sources[name]), default=-1)
+        layers.setdefault(row[name], []).append(name)
     column: dict[str, float] = {}
-    places = {}
-    for row, layer in enumerate(nx.topological_generations(net)):
-        wanted = {
-            name: sum(column[source] for source in net.predecessors(name)) / max(1, net.in_degree(name))
-            for name in layer
-        }
+    for _, layer in sorted(layers.items()):
+        middle = {name: sum(column[s] for s in sources[name]) / max(1, len(sources[name])) for name in layer}
         free = 0.0
-        for name in sorted(layer, key=lambda name: (wanted[name], name)):
-            column[name] = max(free, wanted[name])
+        for name in sorted(layer, key=lambda name: (middle[name], name)):
+            column[name] = max(free, middle[name])
             free = column[name] + 1
-            places[name] = (round(column[name] * (_WIDTH + _GAP_X)), row * (_HEIGHT + _GAP_Y))
-    return places
+    return {name: (round(column[name] * (_WIDTH + _GAP_X)), row[name] * (_HEIGHT + _GAP_Y)) for name in graph.ops}
