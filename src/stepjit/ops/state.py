@@ -148,10 +148,9 @@ def is_variable_initialized(ref: Any, name: str | None = None) -> Tensor:
 
 def initialized_value(variable: Any) -> Tensor:
     """The variable's value, or its initial value while it holds nothing."""
-    initial = variable.initial_value
-    if is_resource(variable):
-        return apply_op("_ResourceInitializedValue", "cond", resource=variable.handle, initial_value=initial)
-    return apply_op("_InitializedValue", "cond", ref=as_ref(variable), initial_value=initial)
+    from stepjit.ops.cond import cond
+
+    return cond(is_variable_initialized(variable), variable.read_value, lambda: variable.initial_value)
 
 
 @RegisterGradient("ReadVariableOp")
