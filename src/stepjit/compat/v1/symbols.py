@@ -10,6 +10,13 @@ from stepjit.initializers import (
     orthogonal_initializer, random_normal_initializer, random_uniform_initializer, truncated_normal_initializer,
     uniform_unit_scaling_initializer, variance_scaling_initializer, zeros_initializer,
 )  # fmt: skip
+from stepjit.ops.assertions import (
+    add_check_numerics_ops, assert_equal, assert_greater, assert_greater_equal, assert_integer, assert_less,
+    assert_less_equal, assert_near, assert_negative, assert_non_negative, assert_non_positive, assert_none_equal,
+    assert_positive, assert_proper_iterable, assert_rank, assert_rank_at_least, assert_rank_in,
+    assert_same_float_dtype, assert_scalar, assert_type, is_non_decreasing, is_numeric_tensor, is_strictly_increasing,
+    verify_tensor_all_finite,
+)  # fmt: skip
 from stepjit.ops.array import (
     broadcast_dynamic_shape, broadcast_static_shape, broadcast_to, concat, expand_dims, invert_permutation,
     matrix_transpose, parallel_stack, rank, reshape, shape, shape_n, size, split, squeeze, stack, transpose,
