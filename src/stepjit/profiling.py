@@ -18,7 +18,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TextIO
 
-from stepjit.session.options import limit
+from stepjit.session.options import Limit
 from stepjit.session.step_stats import member_ops
 from stepjit.session.trace import TracedCall, Tracer
 from stepjit_runtime import trace
@@ -155,7 +155,7 @@ def profile(
     run = recipe.session._callable(recipe.structure, list(recipe.keys or ()), recipe.keys is None, tracer)
     recipe.session._check_open()
     for _ in range(repeats):
-        with limit(recipe.session._config.time_limit):
+        with Limit(recipe.session._config.time_limit):
             run(*args)
     found = _evaluated(tracer.calls, repeats, by)
     if show:
