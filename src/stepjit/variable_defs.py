@@ -21,13 +21,13 @@ def variable_def(variable: Variable, export_scope: str | None = None) -> Any:
     def named(item: Any) -> str:
         return without_scope(item.name, export_scope)
 
-    is_resource = isinstance(variable, ResourceVariable)
-    proto.variable_name = named(variable.handle if is_resource else variable)
+    parts: Any = variable
+    proto.is_resource = isinstance(variable, ResourceVariable)
+    proto.variable_name = named(parts.handle if proto.is_resource else variable)
     proto.initializer_name = named(variable.initializer)
-    proto.snapshot_name = named(variable._graph_element if is_resource else variable._snapshot)
+    proto.snapshot_name = named(parts._graph_element if proto.is_resource else parts._snapshot)
     proto.initial_value_name = named(variable._initial_value)
     proto.trainable = variable.trainable
-    proto.is_resource = is_resource
     proto.synchronization = getattr(variable.synchronization, "value", variable.synchronization) or 0
     proto.aggregation = getattr(variable.aggregation, "value", variable.aggregation) or 0
     info = variable._get_save_slice_info()

@@ -268,3 +268,57 @@ def test_gradients(session: Any, name: str) -> None:
     f = session.make_callable(y, [x])
     want = [(f(X + step * e) - f(X - step * e)) / (2 * step) for e in np.eye(3)]
     np.testing.assert_allclose(session.run(grad, {x: X}), want, rtol=1e-4, atol=1e-6)
+
+
+# --- products as they are compiled ---
+
+
+def _product(rows: Any, columns: Any, **flags: bool) -> Callable[[Any, Any], Any]:
+    p, b = tf.sparse_placeholder(tf.float32), tf.placeholder(tf.float32, [rows, columns])
+    step = tf.get_default_session().make_callable(tf.sparse_tensor_dense_matmul(p, b, **flags), [p, b])
+    return lambda sparse_value, array: step(sparse_value, array)
+
+
+@pytest.mark.parametrize("adjoint_a", [False, True])
+@pytest.mark.parametrize("adjoint_b", [False, True])
+@pytest.mark.parametrize("static", [False, True])
+def test_products_of_fed_matrices(adjoint_a: bool, adjoint_b: bool, static: bool) -> None:
+    rng = np.random.default_rng(5)
+    shapes = [(7, 5, 3), (2, 9, 1)] if not static else [(7, 5, 3)]
+    step = None
+    for m, k, n in shapes:
+        a = rng.integers(-3, 4, (m, k)).astype(np.float32)
+        right = rng.integers(-3, 4, (m if adjoint_a else k, n)).astype(np.float32)
+        b = right.T.copy() if adjoint_b else right
+        if step is None:
+            extents = b.shape if static else (None, None)
+            step = _product(*extents, adjoint_a=adjoint_a, adjoint_b=adjoint_b)
+        np.testing.assert_allclose(step(value_of(a), b), (a.T if adjoint_a else a) @ right)
+        empty = tf.SparseTensorValue(np.zeros((0, 2), np.int64), np.zeros(0, np.float32), [m, k])
+        assert not step(empty, b).any()
+
+
+@pytest.mark.parametrize(
+    ("indices", "shape", "text"),
+    [
+        ([[0, 0], [5, 0]], [2, 3], r"m \(5\) from index\[1,0\] out of bounds \(>=2\)"),
+        ([[0, 3]], [2, 3], r"k \(3\) from index\[0,1\] out of bounds \(>=3\)"),
+        ([[-1, 0]], [2, 3], r"m \(-1\) from index\[0,0\]"),
+        ([[0, 0]], [2, 4], "inner dimension does not match: 4 vs. 3"),
+        ([[0, 0]], [-2, 3], "Expected shape dimensions to be non-negative"),
+    ],
+)
+def test_products_refuse_what_is_fed(indices: Any, shape: Any, text: str) -> None:
+    values = np.ones(len(indices), np.float32)
+    step = _product(3, 2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        step(tf.SparseTensorValue(indices, values, shape), np.ones((3, 2)))
+    assert step(tf.SparseTensorValue([[1, 2]], [2.0], [2, 3]), np.ones((3, 2))).tolist() == [[0, 0], [2, 2]]
+
+
+def test_products_of_constant_matrices(session: Any) -> None:
+    b = tf.placeholder(tf.float32, [3, None])
+    found = tf.sparse_tensor_dense_matmul(sparse(M), b)
+    np.testing.assert_array_equal(session.run(found, {b: N.T}), M @ N.T)
+    with pytest.raises(ValueError, match="inner dimension does not match"):
+        tf.sparse_tensor_dense_matmul(sparse(M), tf.ones([2, 2]))

@@ -44,8 +44,8 @@ def _distance(a: np.ndarray, b: np.ndarray) -> int:
 
 def _distances(call: Call, *arrays: np.ndarray) -> np.ndarray:
     mine, truth = arrays[:3], arrays[3:]
-    check_parts(call, *mine, names="hypothesis_")  # type: ignore[misc]
-    check_parts(call, *truth, names="truth_")  # type: ignore[misc]
+    check_parts(call, mine[0], mine[1], mine[2], names="hypothesis_")
+    check_parts(call, truth[0], truth[1], truth[2], names="truth_")
     if len(truth[2]) < 2:
         call.fail(f"Input SparseTensors must have rank at least 2, but truth_shape rank is: {len(truth[2])}")
     if len(mine[2]) != len(truth[2]):

@@ -44,7 +44,7 @@ def _scalars(x: Inference) -> list[ShapeLike]:
 def _scalar(call: Call, name: str, array: np.ndarray) -> bytes:
     if array.ndim:
         call.fail(f"{name} must be scalar, but received {brief(array.shape)}")
-    found: bytes = array[()]
+    found: bytes = array.item()
     return found
 
 

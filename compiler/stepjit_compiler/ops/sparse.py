@@ -33,7 +33,7 @@ def sparse_shapes(count: Extent | None, rank: Extent | None) -> list[ShapeLike]:
 
 
 def check_parts(call: Call, indices: np.ndarray, values: np.ndarray, shape: np.ndarray, names: str = "") -> None:
-    """Fail unless indices are a matrix, values and shape vectors of its lengths."""
+    """Fail unless indices are a matrix, values and shape vectors of its lengths; `names` go before theirs in texts."""
     if indices.ndim != 2:
         call.fail(f"Input {names}indices should be a matrix but received shape {brief(indices.shape)}")
     if values.ndim != 1 or shape.ndim != 1:
@@ -56,7 +56,8 @@ def extents_of(call: Call, shape: np.ndarray) -> list[int]:
 
 def out_of_bounds(indices: np.ndarray, shape: Any) -> np.ndarray:
     """By row: whether it lies outside the shape."""
-    return ((indices < 0) | (indices >= np.asarray(shape, np.int64))).any(axis=1)
+    inside = (indices >= 0) & (indices < np.asarray(shape, np.int64))
+    return np.logical_not(inside.all(axis=1))
 
 
 def check_bounds(call: Call, indices: np.ndarray, shape: Sequence[int]) -> None:
@@ -75,7 +76,8 @@ def row_order(indices: np.ndarray) -> np.ndarray:
 
 def same_as_before(rows: np.ndarray) -> np.ndarray:
     """By row but the first: whether it equals the one before."""
-    return (rows[1:] == rows[:-1]).all(axis=1)
+    same: np.ndarray = (rows[1:] == rows[:-1]).all(axis=1)
+    return same
 
 
 def flat_places(indices: np.ndarray, shape: Sequence[int]) -> np.ndarray:

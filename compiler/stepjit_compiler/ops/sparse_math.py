@@ -1,4 +1,4 @@
-"""Arithmetic with sparse tensors: products, sums, reductions, softmax, maxima."""
+"""Arithmetic with sparse tensors: sums, elementwise with dense ones, reductions, softmax, maxima."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import brief, ints_input, merge
 from stepjit_compiler.ops.sparse import (
@@ -25,132 +24,6 @@ from stepjit_runtime.errors import INTERNAL
 _NUMBER = "T: type in number"
 _REAL = "T: type in real"
 
-# --- SparseTensorDenseMatMul ---
-
-
-def _product_shape(x: Inference) -> list[ShapeLike]:
-    count, two = x.with_rank(0, 2)
-    (values,), (length,), b = x.with_rank(1, 1), x.with_rank(2, 1), x.with_rank(3, 2)
-    x.equal(count, values, "Number of rows of a_indices does not match number of entries in a_values")
-    x.equal(two, 2, "Tensor 'a_indices' must have 2 columns")
-    x.equal(length, 2, "Tensor 'a_shape' must have 2 elements")
-    a = x.extents(2) or (None, None)
-    rows, inner = a[::-1] if x.attrs["adjoint_a"] else a
-    theirs, columns = b[::-1] if x.attrs["adjoint_b"] else b
-    if isinstance(inner, int) and isinstance(theirs, int) and inner != theirs:
-        x.fail(f"Cannot multiply A and B because inner dimension does not match: {inner} vs. {theirs}")
-    return [(rows, columns)]
-
-
-def _check_product(call: Call, indices: np.ndarray, values: np.ndarray, shape: np.ndarray, b: np.ndarray) -> None:
-    if b.ndim != 2:
-        call.fail("Tensor 'b' is not a matrix")
-    if shape.ndim != 1 or len(shape) != 2:
-        call.fail("Tensor 'a_shape' must have 2 elements")
-    if indices.ndim != 2 or values.ndim != 1 or indices.shape[1] != 2:
-        call.fail(f"Tensor 'a_indices' is not a matrix of 2 columns: {brief(indices.shape)}")
-    if len(indices) != len(values):
-        call.fail("Number of rows of a_indices does not match number of entries in a_values")
-    inner, theirs = shape[0 if call.attrs["adjoint_a"] else 1], b.shape[1 if call.attrs["adjoint_b"] else 0]
-    if inner != theirs:
-        call.fail(
-            f"Cannot multiply A and B because inner dimension does not match: {inner} vs. {theirs}.  "
-            f"Did you forget a transpose?  Dimensions of A: [{shape[0]}, {shape[1]}).  "
-            f"Dimensions of B: {brief(b.shape)}"
-        )
-    extents_of(call, shape)
-
-
-def _check_cells(call: Call, indices: np.ndarray, shape: np.ndarray) -> None:
-    outside = (indices < 0) | (indices >= shape)
-    if outside.any():
-        row, column = np.argwhere(outside)[0]
-        # Rows of the product are called m, the inner dimension k.
-        letter = "mk"[column ^ int(call.attrs["adjoint_a"])]
-        call.fail(
-            f"{letter} ({indices[row, column]}) from index[{row},{column}] out of bounds (>={shape[column]})"
-        )
-
-
-def summed_rows(rows: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
-    """`found[p]` is the sum of the rows whose place is p."""
-    found = np.zeros((count, *rows.shape[1:]), rows.dtype)
-    if len(rows):
-        order = np.argsort(places, kind="stable")
-        sorted_places = places[order]
-        starts = np.flatnonzero(np.concatenate([[True], sorted_places[1:] != sorted_places[:-1]]))
-        found[sorted_places[starts]] = np.add.reduceat(rows[order], starts, axis=0)
-    return found
-
-
-def _product(call: Call, indices: np.ndarray, values: np.ndarray, shape: np.ndarray, b: np.ndarray) -> np.ndarray:
-    _check_product(call, indices, values, shape, b)
-    _check_cells(call, indices, shape)
-    row, inner = indices.T[::-1] if call.attrs["adjoint_a"] else indices.T
-    if call.attrs["adjoint_a"]:
-        values = np.conj(values)
-    if call.attrs["adjoint_b"]:
-        b = np.conj(b.T)
-    count = int(shape[1 if call.attrs["adjoint_a"] else 0])
-    return summed_rows(values[:, None] * b[inner], row, count)
-
-
-def _expand_product(x: Any, call: Any, indices: Any, values: Any, shape: Any, b: Any) -> Any:
-    """Rows of b at the inner indices, scaled, are added up at the outer ones."""
-    adjoint_a, adjoint_b = call.attrs["adjoint_a"], call.attrs["adjoint_b"]
-    columns = [
-        x.op("StridedSlice", indices, x.const([0, k]), x.const([0, k + 1]), x.const([1, 1]), begin_mask=1, end_mask=1,
-             ellipsis_mask=0, new_axis_mask=0, shrink_axis_mask=2)
-        for k in ((1, 0) if adjoint_a else (0, 1))
-    ]  # fmt: skip
-    if adjoint_b:
-        b = x.op("Transpose", b, x.const([1, 0]))
-    rows = x.op("GatherV2", b, columns[1], x.const(0), batch_dims=0)
-    scaled = x.op("Mul", x.op("ExpandDims", values, x.const(1)), rows)
-    zeros = x.op("Fill", x.dims(call.types[0].dims), x.const(0, call.dtypes[0]))
-    return x.op("_AddToSegments", zeros, columns[0], scaled)
-
-
-define(
-    "SparseTensorDenseMatMul", "a_indices: Tindices, a_values: T, a_shape: int64, b: T -> product: T",
-    "T: type, Tindices: type in index = int64, adjoint_a: bool = False, adjoint_b: bool = False",
-    infer=_product_shape, reference=_product,
-)  # fmt: skip
-
-# --- SparseMatMul: a product of dense matrices with many zeros ---
-
-
-def _mostly_zero_shape(x: Inference) -> list[ShapeLike]:
-    a, b = x.with_rank(0, 2), x.with_rank(1, 2)
-    if x.attrs["transpose_a"]:
-        a = a[::-1]
-    if x.attrs["transpose_b"]:
-        b = b[::-1]
-    x.equal(a[1], b[0], f"Matrix size incompatible: a: {brief(a)}, b: {brief(b)}")
-    return [(a[0], b[1])]
-
-
-def _mostly_zero(call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    if a.ndim != 2 or b.ndim != 2:
-        call.fail(f"a and b must be matrices, got shapes {brief(a.shape)} and {brief(b.shape)}")
-    a = (a.T if call.attrs["transpose_a"] else a).astype(np.float32)
-    b = (b.T if call.attrs["transpose_b"] else b).astype(np.float32)
-    if a.shape[1] != b.shape[0]:
-        call.fail(f"Matrix size incompatible: a: {brief(a.shape)}, b: {brief(b.shape)}")
-    return np.asarray(a @ b)
-
-
-def _expand_mostly_zero(x: Any, call: Any, a: Any, b: Any) -> Any:
-    return x.op("MatMul", a, b, transpose_a=call.attrs["transpose_a"], transpose_b=call.attrs["transpose_b"])
-
-
-define(
-    "SparseMatMul", "a: Ta, b: Tb -> product: float32",
-    "transpose_a: bool = False, transpose_b: bool = False, a_is_sparse: bool = False, b_is_sparse: bool = False, "
-    "Ta: type in float32|bfloat16 = float32, Tb: type in float32|bfloat16 = float32",
-    infer=_mostly_zero_shape, reference=_mostly_zero, lower=Composite(_expand_mostly_zero),
-)  # fmt: skip
-
 # --- SparseAdd, SparseAddGrad, SparseSparseMaximum, SparseSparseMinimum ---
 
 
@@ -162,8 +35,8 @@ def _two_shapes(x: Inference) -> list[ShapeLike]:
 def _check_two(call: Call, a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> None:
     if a[0].ndim != 2 or b[0].ndim != 2:
         call.fail(f"Input indices should be matrices but received shapes: {brief(a[0].shape)} and {brief(b[0].shape)}")
-    check_parts(call, *a, names="a_")  # type: ignore[misc]
-    check_parts(call, *b, names="b_")  # type: ignore[misc]
+    check_parts(call, a[0], a[1], a[2], names="a_")
+    check_parts(call, b[0], b[1], b[2], names="b_")
     if len(a[2]) != len(b[2]):
         call.fail(f"Operands do not have the same ranks; got shapes: {brief(a[2].tolist())} and {brief(b[2].tolist())}")
     for k, (mine, theirs) in enumerate(zip(a[2].tolist(), b[2].tolist(), strict=True)):
@@ -378,7 +251,7 @@ def _reduced_sparse(x: Inference) -> list[ShapeLike]:
 
 
 def _groups(
-    call: Call, indices: np.ndarray, values: np.ndarray, shape: np.ndarray, axes: np.ndarray, function: Any
+    call: Call, function: Any, indices: np.ndarray, values: np.ndarray, shape: np.ndarray, axes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[int], list[int]]:
     """The indices and reduced values of the groups, on the axes that stay; these axes, and the whole shape."""
     if indices.ndim != 2:
@@ -408,7 +281,7 @@ def _kept(extents: Sequence[int], staying: Sequence[int], keep: bool) -> list[in
 
 def _reduce(function: Any) -> Callable[..., np.ndarray]:
     def reference(call: Call, *arrays: np.ndarray) -> np.ndarray:
-        rows, values, staying, extents = _groups(call, *arrays, function)
+        rows, values, staying, extents = _groups(call, function, *arrays)
         found = np.zeros(_kept(extents, staying, call.attrs["keep_dims"]), call.dtypes[0].np)
         places = flat_places(rows, [extents[k] for k in staying])
         bad = np.flatnonzero(((rows < 0) | (rows >= np.array([extents[k] for k in staying], np.int64))).any(axis=1))
@@ -424,7 +297,7 @@ def _reduce(function: Any) -> Callable[..., np.ndarray]:
 
 def _reduce_sparse(function: Any) -> Callable[..., Any]:
     def reference(call: Call, *arrays: np.ndarray) -> Any:
-        rows, values, staying, extents = _groups(call, *arrays, function)
+        rows, values, staying, extents = _groups(call, function, *arrays)
         keep = call.attrs["keep_dims"]
         if keep:
             whole = np.zeros((len(rows), len(extents)), np.int64)
@@ -437,12 +310,12 @@ def _reduce_sparse(function: Any) -> Callable[..., Any]:
 
 _REDUCED = "input_indices: int64, input_values: T, input_shape: int64, reduction_axes: int32"
 
-for _name, _function, _types in (("Sum", np.add, _NUMBER), ("Max", np.maximum, _REAL)):
+for _name, _total, _types in (("Sum", np.add, _NUMBER), ("Max", np.maximum, _REAL)):
     define(f"SparseReduce{_name}", f"{_REDUCED} -> output: T", f"keep_dims: bool = False, {_types}",
-           infer=_reduced_dense, reference=_reduce(_function))  # fmt: skip
+           infer=_reduced_dense, reference=_reduce(_total))  # fmt: skip
     define(
         f"SparseReduce{_name}Sparse", f"{_REDUCED} -> output_indices: int64, output_values: T, output_shape: int64",
-        f"keep_dims: bool = False, {_types}", infer=_reduced_sparse, reference=_reduce_sparse(_function),
+        f"keep_dims: bool = False, {_types}", infer=_reduced_sparse, reference=_reduce_sparse(_total),
     )  # fmt: skip
 
 # --- SparseSoftmax ---

@@ -184,8 +184,9 @@ def _split(call: Call, array: np.ndarray, delimiter: np.ndarray) -> Any:
         call.fail(f"input must be a vector, got shape: {brief(array.shape)}")
     if delimiter.ndim:
         call.fail(f"delimiter must be a scalar, got shape: {brief(delimiter.shape)}")
+    delimiters: bytes = delimiter.item()
     skip = call.attrs["skip_empty"]
-    return _ragged([[part for part in _pieces(text, delimiter[()]) if part or not skip] for text in array])
+    return _ragged([[part for part in _pieces(text, delimiters) if part or not skip] for text in array])
 
 
 def _split_by_text(call: Call, array: np.ndarray, sep: np.ndarray) -> Any:
@@ -193,7 +194,7 @@ def _split_by_text(call: Call, array: np.ndarray, sep: np.ndarray) -> Any:
         call.fail(f"input must be a vector, got shape: {brief(array.shape)}")
     if sep.ndim:
         call.fail(f"sep must be a scalar, got shape: {brief(sep.shape)}")
-    return _ragged([text.split(sep[()] or None, call.attrs["maxsplit"]) if text else [] for text in array])
+    return _ragged([text.split(sep.item() or None, call.attrs["maxsplit"]) if text else [] for text in array])
 
 
 define("StringSplit", "input: string, delimiter: string -> indices: int64, values: string, shape: int64",

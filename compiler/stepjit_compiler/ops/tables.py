@@ -95,7 +95,7 @@ def _fill_from_file(call: Call, handle: np.ndarray, filename: np.ndarray) -> tup
         call.fail("The filename must be a scalar and not empty")
     if len(attrs["delimiter"]) != 1:
         call.fail("delimiter should be only 1 char")
-    name = filename[()].decode()
+    name = filename.item().decode()
     lines = files.read_file(name).splitlines()
     size = attrs["vocab_size"]
     if size != -1:

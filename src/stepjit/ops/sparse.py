@@ -370,7 +370,7 @@ def sparse_concat(
 def _joined_shape(parts: Sequence[SparseTensor], axis: int, expand: bool) -> list[int] | None:
     if not all(part.shape.is_fully_defined() for part in parts):
         return None
-    shapes = [part.shape.as_list() for part in parts]
+    shapes: list[list[Any]] = [part.shape.as_list() for part in parts]
     if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) <= axis < len(shapes[0]):
         return None
     whole = [max(extents) for extents in zip(*shapes, strict=True)]

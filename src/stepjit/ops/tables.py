@@ -73,7 +73,7 @@ class TextFileInitializer:
         if vocab_size is not None and vocab_size <= 0:
             raise ValueError(f"Invalid vocab_size {vocab_size}.")
         self._filename, self._name = filename, name or "text_file_init"
-        self._options = {
+        self._options: dict[str, Any] = {
             "key_index": key_index, "value_index": value_index, "vocab_size": -1 if vocab_size is None else vocab_size,
             "delimiter": delimiter, "offset": value_index_offset,
         }  # fmt: skip
