@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from stepjit_compiler.ir import Ref, Step
 from stepjit_compiler.plan import Kernel, Plan
+from stepjit_compiler.regions import regions_of
 
 
 def kernels_text(step: Step, kernels: Sequence[Kernel]) -> str:
@@ -33,7 +34,17 @@ def plan_text(plan: Plan) -> str:
     lines.extend(f"late area {len(plan.areas) + k}: {size} bytes" for k, size in enumerate(plan.late))
     lines.append(f"arena: {plan.arena_bytes} bytes")
     lines.extend(f"copy {_refs([ref])} to {buffer.kind} {buffer.number}" for ref, buffer in plan.copies)
+    for node, regions in plan.regions.items():
+        for region, (name, _) in zip(regions, _in_order(plan.step, node), strict=True):
+            text = kernels_text(region.step, region.kernels) + plan_text(region)
+            lines += [f"{name} of %{node}:", *("  " + line for line in text.splitlines())]
     return "\n".join(lines) + "\n"
+
+
+def _in_order(step: Step, node: int) -> list[tuple[str, Step]]:
+    """The regions as plans have them: what runs first comes first."""
+    order = ("then", "else", "cond", "body")
+    return sorted(regions_of(step.nodes[node]), key=lambda each: order.index(each[0]))
 
 
 def _refs(refs: Sequence[Ref]) -> str:

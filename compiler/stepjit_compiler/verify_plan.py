@@ -6,7 +6,7 @@ Kernels
 Buffers
   - every value that a kernel stores or that leaves the step has a buffer
   - no two values that live at the same time share bytes of the arena, for small and for larger extents
-  - a slot that is written in place is not read by a later kernel, nor copied out as its old value
+  - a slot, or a loop variable, that is written in place is not read by a later kernel, nor copied out as its old value
 """
 
 from __future__ import annotations
@@ -27,9 +27,15 @@ class PlanError(Exception):
 
 
 def verify_plan(plan: Plan) -> None:
-    """Raise PlanError when the plan can't be right."""
+    """Raise PlanError when the plan, or that of a region, can't be right."""
+    for each in plan.plans():
+        _verify(each)
+
+
+def _verify(plan: Plan) -> None:
     _verify_kernels(plan)
     _verify_slots(plan)
+    _verify_loop_variables(plan)
     symbols = {name for area in plan.areas for name in dims.symbols(area.bytes) | dims.symbols(area.offset)}
     for sample in SAMPLES:
         shared = overlaps(plan, dict.fromkeys(symbols, sample))
@@ -69,6 +75,17 @@ def _verify_slots(plan: Plan) -> None:
             later = [k for k in range(number + 1, len(plan.kernels)) if _reads(plan, k, old)]
             if later or any(root_of(plan.step, copied) == old for copied, _ in plan.copies):
                 raise PlanError(f"kernel {number} overwrites slot {buffer.number}; its old value is still wanted")
+
+
+def _verify_loop_variables(plan: Plan) -> None:
+    feeds = {node.attr["index"]: Ref(i, 0) for i, node in enumerate(plan.step.nodes) if node.op == "_Feed"}
+    for number, kernel in enumerate(plan.kernels):
+        for ref in kernel.outputs:
+            buffer = plan.buffers[ref]
+            old = feeds.get(buffer.number) if buffer.kind == "feed" else None
+            later = [k for k in range(number + 1, len(plan.kernels)) if old is not None and _reads(plan, k, old)]
+            if later or any(root_of(plan.step, copied) == old for copied, _ in plan.copies):
+                raise PlanError(f"kernel {number} overwrites loop variable {buffer.number}, which is still wanted")
 
 
 def _reads(plan: Plan, kernel: int, value: Ref) -> bool:
