@@ -242,16 +242,18 @@ class Resources:
         """
         if not self._access.acquire(timeout=_TURN):
             return False
-        before, until = self.record[how], time.monotonic() + _TURN
-        self.record[how] = 1
         try:
-            while self._flying(how == "assigning"):
-                if time.monotonic() > until:
-                    return False
-                time.sleep(_FIRST_WAIT)
-            return True
+            before, until = self.record[how], time.monotonic() + _TURN
+            try:
+                self.record[how] = 1
+                while self._flying(how == "assigning"):
+                    if time.monotonic() > until:
+                        return False
+                    time.sleep(_FIRST_WAIT)
+                return True
+            finally:
+                self.record[how] = before
         finally:
-            self.record[how] = before
             self._access.release()
 
     def _flying(self, write: bool) -> int:

@@ -221,3 +221,33 @@ def test_a_pickle_keeps_nothing_alive() -> None:
     del step, copied, session
     gc.collect()
     assert [each() for each in gone] == [None, None]
+
+
+def test_branches_loops_and_sparse_tensors() -> None:
+    x = tf.placeholder(tf.float32, [])
+    v = tf.Variable(2.0)
+    branch = tf.cond(x > 0, lambda: x * v, lambda: -x)
+    loop = tf.while_loop(lambda i: i < 5.0, lambda i: i + v, [x])
+    mapped = tf.map_fn(lambda each: each * v, tf.stack([x, x + 1]))
+    sparse = tf.sparse_placeholder(tf.float32, [2, 2])
+    value = tf.SparseTensorValue([[0, 1]], [3.0], [2, 2])
+    with tf.Session() as session:
+        session.run(v.initializer)
+        fetches = [branch, loop, tf.gradients(loop, [x])[0], mapped]
+        same(again(session.make_callable(fetches, [x]))(3.0), session.run(fetches, {x: 3.0}))
+        back = again(session.make_callable({"s": sparse}, [sparse]))(value)["s"]
+        assert isinstance(back, tf.SparseTensorValue) and back.values.tolist() == [3]
+
+
+def test_functions_inside_branches_stay() -> None:
+    x = tf.placeholder(tf.float32, [])
+    y = tf.cond(x > 0, lambda: tf.py_func(lambda value: value, [x], tf.float32), lambda: x)
+    with tf.Session() as session, pytest.raises(TypeError, match=r"has inside PyFunc .* calls a Python function"):
+        pickle.dumps(session.make_callable(y, [x]))
+
+
+def test_options_are_still_accepted() -> None:
+    x = tf.placeholder(tf.float32, [])
+    with tf.Session() as session:
+        step = again(session.make_callable(x + 1.0, [x], accept_options=True))
+        assert step(1.0, options=tf.RunOptions()) == 2

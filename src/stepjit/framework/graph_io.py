@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.attr_values import put_shape
@@ -30,9 +31,13 @@ def graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool = 
     add_shapes: whether nodes carry their outputs' static shapes, as attr `_output_shapes`.
     Raises ValueError when the message would have 2 GiB or more.
     """
+    return graph_def_of(graph.get_operations()[from_version or 0 :], add_shapes)
+
+
+def graph_def_of(ops: Sequence[Operation], add_shapes: bool = False) -> Any:
+    """A new GraphDef of some ops of a graph; ValueError when the message would have 2 GiB or more."""
     proto = MESSAGES["GraphDef"]()
     proto.versions.producer = PRODUCER
-    ops = graph.get_operations()[from_version or 0 :]
     for op in ops:
         node = proto.node.add()
         _put_node(node, op)

@@ -103,7 +103,8 @@ class Recipe:
         graph = self.session.graph
         feeds = [tensor.name for key in self.keys or () for tensor in feed_tensors(graph, key)]
         fetches = Fetches(graph, self.structure)
-        names = [item.name for item in (*fetches.tensors, *fetches.targets)]
+        items: list[Any] = [*fetches.tensors, *fetches.targets]
+        names = [item.name for item in items]
         closed = ", its session is closed" if self.session._closed else ""
         return f"<stepjit callable ({_few(feeds)}) -> {_few(names) or 'nothing'}{closed}>"
 
@@ -169,18 +170,13 @@ def _open_session(graph_def: bytes, values: Sequence[tuple[Any, ...]], config: S
 
 def _portable(graph: Graph) -> bytes:
     """The GraphDef of the ops that can leave the process, and need only such."""
-    from stepjit.framework.graph_io import PRODUCER, node_def
-    from stepjit.proto import MESSAGES
+    from stepjit.framework.graph_io import graph_def_of
 
-    proto = MESSAGES["GraphDef"]()
-    proto.versions.producer = PRODUCER
     gone: set[Operation] = set()
     for op in graph.get_operations():
         if _cannot_be_written(op) or not gone.isdisjoint(_needs(op)):
             gone.add(op)
-        else:
-            proto.node.append(node_def(op))
-    found: bytes = proto.SerializeToString()
+    found: bytes = graph_def_of([op for op in graph.get_operations() if op not in gone]).SerializeToString()
     return found
 
 
@@ -191,14 +187,15 @@ def _reason_to_stay(op: Operation) -> str | None:
 
 
 def _cannot_be_written(op: Operation) -> str | None:
-    if op.type in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
-        return "calls a Python function of this process"
-    from stepjit.framework.graph_io import node_def
+    from stepjit.framework.function_io import functions_of, needed_ops
 
-    try:
-        node_def(op)
-    except (TypeError, ValueError) as error:
-        return f"can't be written to a GraphDef: {error}"
+    if op.type in ("PyFunc", "PyFuncStateless"):
+        return "calls a Python function of this process"
+    for region in functions_of([op]):
+        for inner in needed_ops(region):
+            reason = _reason_to_stay(inner)
+            if reason is not None:
+                return f"has inside {inner.type} '{inner.name}', which {reason}"
     return None
 
 
