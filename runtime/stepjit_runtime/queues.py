@@ -44,7 +44,13 @@ class _Operation:
         raise AssertionError
 
     def withdraw(self, queue: Queue) -> None:
-        """Undo what was only taken in part."""
+        """Put back what was taken. The queue's lock is held."""
+
+    def result(self, queue: Queue) -> tuple[np.ndarray, ...]:
+        """What it took; OpFailure when it came to nothing."""
+        if self.failure is not None:
+            raise self.failure
+        return ()
 
     def finish(self, failure: OpFailure | None = None) -> bool:
         self.done, self.failure = True, failure
@@ -97,6 +103,18 @@ class _Dequeue(_Operation):
         queue._put_back(self.taken)
         self.taken = []
 
+    def result(self, queue: Queue) -> tuple[np.ndarray, ...]:
+        super().result(queue)
+        return self.taken[0]
+
+
+class _DequeueMany(_Dequeue):
+    __slots__ = ()
+
+    def result(self, queue: Queue) -> tuple[np.ndarray, ...]:
+        _Operation.result(self, queue)
+        return tuple([queue._stack(k, [element[k] for element in self.taken]) for k in range(len(queue.dtypes))])
+
 
 class _Close(_Operation):
     __slots__ = ()
@@ -129,6 +147,7 @@ class Queue:
         self._lock = forking.lock()
         self._enqueues: deque[_Operation] = deque()
         self._dequeues: deque[_Operation] = deque()
+        self._given_up: deque[_Operation] = deque()
 
     # --- what a subclass says ---
 
@@ -145,49 +164,79 @@ class Queue:
         """Undo `_take`s."""
         raise AssertionError
 
-    # --- operations; each raises OpFailure ---
+    # --- operations: made, then run at once, or started and waited for; each raises OpFailure ---
 
-    def enqueue(self, components: Sequence[np.ndarray], cancellation: Cancellation) -> None:
-        """Put in one element; waits while the queue is full. The arrays are copied."""
+    def enqueueing(self, components: Sequence[np.ndarray]) -> _Operation:
+        """To put in one element, as soon as there is room. The arrays are copied."""
         self._check_components(components)
         for k, (array, shape) in enumerate(zip(components, self.shapes)):
             self._check_shape(k, shape, array)
-        self._run(_Enqueue(self._lock, (tuple([np.array(each) for each in components]),)), cancellation)
+        return _Enqueue(self._lock, (tuple([np.array(each) for each in components]),))
 
-    def enqueue_many(self, components: Sequence[np.ndarray], cancellation: Cancellation) -> None:
-        """Put in an element per row of the components, as room appears."""
+    def enqueueing_many(self, components: Sequence[np.ndarray]) -> _Operation:
+        """To put in an element per row of the components, as room appears."""
         self._check_components(components)
         count = self._rows(components)
         # Elements are parts of one copy.
         copies = [np.array(each) for each in components]
-        rows = [tuple([copy[row, ...] for copy in copies]) for row in range(count)]
-        self._run(_Enqueue(self._lock, rows), cancellation)
+        return _Enqueue(self._lock, [tuple([copy[row, ...] for copy in copies]) for row in range(count)])
 
-    def dequeue(self, cancellation: Cancellation) -> Element:
-        """Take one element; waits for it."""
-        operation = _Dequeue(self._lock, 1, False)
-        self._run(operation, cancellation)
-        return operation.taken[0]
+    def dequeueing(self) -> _Operation:
+        """To take one element."""
+        return _Dequeue(self._lock, 1, False)
 
-    def dequeue_many(self, count: int, cancellation: Cancellation, up_to: bool = False) -> tuple[np.ndarray, ...]:
-        """Take `count` elements, stacked by component; `up_to`: those that are left, once the queue is closed."""
+    def dequeueing_many(self, count: int, up_to: bool = False) -> _Operation:
+        """To take `count` elements, stacked by component; `up_to`: those that are left, once the queue is closed."""
         if not self.shapes and self.dtypes:
             what = f"{self.kind}'s DequeueMany and DequeueUpTo"
             raise OpFailure(f"{what} require the components to have specified shapes.")
         if count < 0:
             raise OpFailure(f"Dequeue{'UpTo' if up_to else 'Many'}Op requested {count} < 0 elements", INVALID_ARGUMENT)
-        operation = _Dequeue(self._lock, count, up_to)
-        if count:
-            self._run(operation, cancellation)
-        taken = operation.taken
-        return tuple([self._stack(k, [element[k] for element in taken]) for k in range(len(self.dtypes))])
+        return _DequeueMany(self._lock, count, up_to)
 
-    def shut(self, cancel_pending: bool, cancellation: Cancellation) -> None:
-        """Take no more elements, once the enqueues in line are through; `cancel_pending`: at once, cancelling them."""
+    def closing(self, cancel_pending: bool) -> _Operation:
+        """To take no more elements once the enqueues in line are through; `cancel_pending` cancels those, now."""
         if cancel_pending:
             with self._lock:
                 self._cancel(self._enqueues)
-        self._run(_Close(self._lock), cancellation)
+        return _Close(self._lock)
+
+    def run(self, operation: _Operation, cancellation: Cancellation) -> tuple[np.ndarray, ...]:
+        """Do what the operation is for, and give what it took; waits as long as need be."""
+        with self._lock:
+            try:
+                self._line(operation).append(operation)
+                self._drive()
+                self._wait(operation, cancellation)
+            finally:
+                self._withdraw(operation)
+        return operation.result(self)
+
+    def start(self, operation: _Operation) -> Ticket:
+        """Put the operation in line; it goes on whether anybody waits or not."""
+        with self._lock:
+            self._line(operation).append(operation)
+            self._drive()
+        return Ticket(self, operation)
+
+    def finish(self, operation: _Operation, cancellation: Cancellation) -> tuple[np.ndarray, ...]:
+        """Wait for what was started, and give what it took."""
+        with self._lock:
+            try:
+                self._wait(operation, cancellation)
+            finally:
+                self._withdraw(operation)
+        return operation.result(self)
+
+    def give_up(self, operation: _Operation) -> None:
+        """Nobody waits for what was started: undo it, where it has only taken."""
+        self._given_up.append(operation)
+        # This may be called in the middle of anything; whoever has the lock drives the queue sooner or later.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drive()
+            finally:
+                self._lock.release()
 
     def forked(self) -> None:
         """In a child of the process: the threads that wait in line are not there."""
@@ -210,24 +259,28 @@ class Queue:
 
     # --- inside ---
 
-    def _run(self, operation: _Operation, cancellation: Cancellation) -> None:
-        line = self._dequeues if isinstance(operation, _Dequeue) else self._enqueues
-        with self._lock:
-            try:
-                line.append(operation)
-                self._drive()
-                ready = lambda: operation.done  # noqa: E731
-                cancellation.wait(operation.condition, ready, f"{operation.kind} operation was cancelled")
-            finally:
-                if not operation.done and operation in line:
-                    line.remove(operation)
-                    operation.withdraw(self)
-                    self._drive()
-        if operation.failure is not None:
-            raise operation.failure
+    def _line(self, operation: _Operation) -> deque[_Operation]:
+        return self._dequeues if isinstance(operation, _Dequeue) else self._enqueues
+
+    @staticmethod
+    def _wait(operation: _Operation, cancellation: Cancellation) -> None:
+        text = f"{operation.kind} operation was cancelled"
+        cancellation.wait(operation.condition, lambda: operation.done, text)
+
+    def _withdraw(self, operation: _Operation) -> None:
+        """Take the operation out of its line unless it is through."""
+        if not operation.done and operation in self._line(operation):
+            self._line(operation).remove(operation)
+            operation.withdraw(self)
+            self._drive()
 
     def _drive(self) -> None:
         """Let the operations at the heads of the lines go on until none can."""
+        while self._given_up:
+            operation = self._given_up.popleft()
+            if not operation.done and operation in self._line(operation):
+                self._line(operation).remove(operation)
+            operation.withdraw(self)
         changed = True
         while changed:
             changed = False
@@ -288,6 +341,26 @@ class Queue:
         for row, array in enumerate(arrays):
             stacked[row, ...] = array
         return stacked
+
+
+class Ticket:
+    """An operation that was started. Who lets go of the ticket without having waited gives the operation up."""
+
+    __slots__ = ("_operation", "_queue")
+
+    def __init__(self, queue: Queue, operation: _Operation) -> None:
+        self._queue = queue
+        self._operation: _Operation | None = operation
+
+    def wait(self, cancellation: Cancellation) -> tuple[np.ndarray, ...]:
+        """What the operation took; to be called once."""
+        operation, self._operation = self._operation, None
+        assert operation is not None
+        return self._queue.finish(operation, cancellation)
+
+    def __del__(self) -> None:
+        if self._operation is not None:
+            self._queue.give_up(self._operation)
 
 
 def _show(shape: ShapeLike) -> str:

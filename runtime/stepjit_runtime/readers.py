@@ -122,7 +122,7 @@ class Reader:
     def _begin(self, queue: Queue, cancellation: Cancellation) -> None:
         if queue.dtypes != (dtypes.string,):
             raise OpFailure("Expected a queue of strings: one component of dtype string")
-        (item,) = queue.dequeue(cancellation)
+        (item,) = queue.run(queue.dequeueing(), cancellation)
         if item.size != 1:
             raise OpFailure(f"Expected to dequeue a one-element string tensor, but it has {item.size} elements")
         self.work = item.item(0)

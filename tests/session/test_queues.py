@@ -270,6 +270,43 @@ def test_closing_the_session_ends_all_that_waits() -> None:
             future.result(5)
 
 
+def test_one_step_may_fill_what_it_empties(session: tf.Session) -> None:
+    queue = tf.FIFOQueue(1, tf.int32)
+    take, put = queue.dequeue(), queue.enqueue(3)
+    assert session.run([take, put]) == [3, None]
+    session.run(queue.enqueue(5))
+    assert session.run([put, take]) == [None, 5] and session.run(take) == 3
+    with pytest.raises(tf.errors.OutOfRangeError):
+        session.run([queue.dequeue(), queue.close()])
+
+
+def test_control_dependencies_hold_among_ops_that_wait(session: tf.Session) -> None:
+    queue, other = tf.FIFOQueue(3, tf.int32), tf.FIFOQueue(3, tf.int32)
+    with tf.control_dependencies([queue.enqueue(1)]):
+        first = queue.dequeue()
+    with tf.control_dependencies([other.enqueue(first + 10)]):
+        second = other.dequeue()
+        size = other.size()
+    assert session.run([second, first]) == [11, 1]
+    assert session.run(size) == 1
+
+
+def test_what_was_started_is_given_up_with_the_step(session: tf.Session) -> None:
+    full, empty, plenty = (tf.FIFOQueue(1, tf.int32) for _ in range(3))
+    session.run([full.enqueue(1), plenty.enqueue(7)])
+    all_of_it = [full.enqueue(2), empty.dequeue(), plenty.dequeue()]
+    for _ in range(2):
+        with pytest.raises(tf.errors.DeadlineExceededError):
+            session.run(all_of_it, options=tf.RunOptions(timeout_in_ms=50))
+        gc.collect()
+        assert session.run([full.size(), empty.size(), plenty.size()]) == [1, 0, 1]
+    session.run([empty.close(), full.dequeue()])
+    with pytest.raises(tf.errors.OutOfRangeError):
+        session.run([empty.dequeue(), plenty.dequeue()])
+    gc.collect()
+    assert session.run(plenty.size()) == 1
+
+
 def test_arrays_are_copied(session: tf.Session) -> None:
     queue = tf.FIFOQueue(3, tf.float32)
     value = tf.placeholder(tf.float32, [3])
@@ -304,14 +341,14 @@ def test_operations_that_give_up_leave_no_trace() -> None:
         RandomShuffleQueue("r", 4, [int32], shapes, 0, 1),
         PriorityQueue("p", 4, [int32], shapes),
     ):
-        queue.enqueue_many([numbers], live)
+        queue.run(queue.enqueueing_many([numbers]), live)
         with pytest.raises(OpFailure, match="Dequeue operation was cancelled"):
-            queue.dequeue_many(3, ended)
+            queue.run(queue.dequeueing_many(3), ended)
         assert queue.size() == 2
-        queue.enqueue_many([numbers], live)
+        queue.run(queue.enqueueing_many([numbers]), live)
         with pytest.raises(OpFailure, match="Enqueue operation was cancelled"):
-            queue.enqueue([zero], ended)
-        assert sorted(queue.dequeue_many(4, live)[0].tolist()) == [0, 0, 1, 1]
+            queue.run(queue.enqueueing([zero]), ended)
+        assert sorted(queue.run(queue.dequeueing_many(4), live)[0].tolist()) == [0, 0, 1, 1]
         assert queue.size() == 0
 
 
@@ -319,11 +356,11 @@ def test_many_threads_lose_nothing() -> None:
     queue = FIFOQueue("f", 3, [as_dtype("int64")], ((),))
     live = Cancellation()
     producers = [
-        started(lambda k=k: [queue.enqueue([np.array(100 * k + i)], live) for i in range(100)], False)  # type: ignore[misc]
+        started(lambda k=k: [queue.run(queue.enqueueing([np.array(100 * k + i)]), live) for i in range(100)], False)  # type: ignore[misc]
         for k in range(4)
     ]
     consumers = [
-        started(lambda: [int(x) for _ in range(20) for x in queue.dequeue_many(5, live)[0]], False) for _ in range(4)
+        started(lambda: [int(x) for _ in range(20) for x in queue.run(queue.dequeueing_many(5), live)[0]], False) for _ in range(4)
     ]
     taken = [x for each in consumers for x in each.result(20)]
     for each in producers:

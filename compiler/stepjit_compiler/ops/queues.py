@@ -13,7 +13,6 @@ import numpy as np
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, no_outputs, scalar, show
 from stepjit_compiler.ops.arguments import int_input, integer
 from stepjit_runtime import dtypes
-from stepjit_runtime.errors import INVALID_ARGUMENT, OpFailure
 from stepjit_runtime.queues import FIFOQueue, PaddingFIFOQueue, PriorityQueue, Queue, RandomShuffleQueue
 from stepjit_runtime.resources import Resources
 
@@ -126,38 +125,70 @@ for _suffix, _handle in (("V2", "resource"), ("", "Ref(string)")):
             stateful=True, resources=True,
         )  # fmt: skip
 
-# --- QueueEnqueueV2, QueueEnqueueManyV2, QueueDequeueV2, QueueDequeueManyV2, QueueDequeueUpToV2 ---
+# --- QueueEnqueueV2, QueueEnqueueManyV2, QueueDequeueV2, QueueDequeueManyV2, QueueDequeueUpToV2, QueueCloseV2 ---
+#
+# Where a step has several of them, `passes/prune_waits` parts them into the start, under the name in `STARTS`, and the
+# wait for it: _QueueDone, or _QueueTaken.
+
+_Make = Callable[..., Any]
+"""`make(call, queue, *inputs)` makes the operation of an op."""
 
 
-def _enqueue(call: Call, handle: np.ndarray, *components: np.ndarray) -> tuple[()]:
-    _queue(call, handle).enqueue(components, call.attrs["_resources"].cancellation)
-    return ()
+def _enqueueing(call: Call, queue: Queue, *components: np.ndarray) -> Any:
+    return queue.enqueueing(components)
 
 
-def _enqueue_many(call: Call, handle: np.ndarray, *components: np.ndarray) -> tuple[()]:
-    _queue(call, handle).enqueue_many(components, call.attrs["_resources"].cancellation)
-    return ()
+def _enqueueing_many(call: Call, queue: Queue, *components: np.ndarray) -> Any:
+    return queue.enqueueing_many(components)
+
+
+def _dequeueing(call: Call, queue: Queue) -> Any:
+    _check_types(call, queue)
+    return queue.dequeueing()
+
+
+def _dequeueing_many(call: Call, queue: Queue, n: np.ndarray) -> Any:
+    _check_types(call, queue)
+    return queue.dequeueing_many(integer(n))
+
+
+def _dequeueing_up_to(call: Call, queue: Queue, n: np.ndarray) -> Any:
+    _check_types(call, queue)
+    return queue.dequeueing_many(integer(n), up_to=True)
+
+
+def _closing(call: Call, queue: Queue) -> Any:
+    return queue.closing(call.attrs["cancel_pending_enqueues"])
 
 
 def _check_types(call: Call, queue: Queue) -> None:
-    if queue.dtypes != call.dtypes:
-        have, want = _names(queue.dtypes), _names(call.dtypes)
-        raise OpFailure(f"Queue '{queue.name}' has component types {have} but {want} were asked for", INVALID_ARGUMENT)
+    types = tuple(call.attrs["component_types"])
+    if queue.dtypes != types:
+        have, want = _names(queue.dtypes), _names(types)
+        call.fail(f"Queue '{queue.name}' has component types {have} but {want} were asked for")
 
 
-def _dequeue(call: Call, handle: np.ndarray) -> tuple[np.ndarray, ...]:
-    queue = _queue(call, handle)
-    _check_types(call, queue)
-    return queue.dequeue(call.attrs["_resources"].cancellation)
-
-
-def _dequeue_many(up_to: bool) -> Callable[..., tuple[np.ndarray, ...]]:
-    def reference(call: Call, handle: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, ...]:
+def _run(make: _Make) -> Callable[..., tuple[np.ndarray, ...]]:
+    def reference(call: Call, handle: np.ndarray, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         queue = _queue(call, handle)
-        _check_types(call, queue)
-        return queue.dequeue_many(integer(n), call.attrs["_resources"].cancellation, up_to)
+        return queue.run(make(call, queue, *inputs), call.attrs["_resources"].cancellation)
 
     return reference
+
+
+def _start(make: _Make) -> Callable[..., np.ndarray]:
+    def reference(call: Call, handle: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
+        queue = _queue(call, handle)
+        ticket = np.empty((), object)
+        ticket[()] = queue.start(make(call, queue, *inputs))
+        return ticket
+
+    return reference
+
+
+def _wait(call: Call, ticket: np.ndarray) -> tuple[np.ndarray, ...]:
+    found: tuple[np.ndarray, ...] = held(ticket).wait(call.attrs["_resources"].cancellation)
+    return found
 
 
 def _any_shape(x: Inference) -> list[ShapeLike]:
@@ -171,37 +202,38 @@ def _any_batch(x: Inference) -> list[ShapeLike]:
     return _any_shape(x)
 
 
-_WAIT = "timeout_ms: int = -1"
-for _suffix, _handle in (("V2", "resource"), ("", "Ref(string)")):
-    for _many, _put in (("", _enqueue), ("Many", _enqueue_many)):
+_PUT, _TYPED = "Tcomponents: list(type), timeout_ms: int = -1", "component_types: list(type), timeout_ms: int = -1"
+_WAITING: tuple[tuple[str, str, str, str, Any, _Make], ...] = (
+    ("Enqueue", ", components: Tcomponents", "", _PUT, no_outputs, _enqueueing),
+    ("EnqueueMany", ", components: Tcomponents", "", _PUT, no_outputs, _enqueueing_many),
+    ("Dequeue", "", "components: component_types", _TYPED, _any_shape, _dequeueing),
+    ("DequeueMany", ", n: int32", "components: component_types", _TYPED, _any_batch, _dequeueing_many),
+    ("DequeueUpTo", ", n: int32", "components: component_types", _TYPED, _any_batch, _dequeueing_up_to),
+    ("Close", "", "", "cancel_pending_enqueues: bool = False", no_outputs, _closing),
+)
+STARTS: dict[str, str] = {}
+"""By op type that may have to wait: the op type that starts it."""
+for _name, _inputs, _outputs, _attrs, _infer, _make in _WAITING:
+    for _suffix, _handle in (("V2", "resource"), ("", "Ref(string)")):
         define(
-            f"QueueEnqueue{_many}{_suffix}", f"handle: {_handle}, components: Tcomponents ->",
-            f"Tcomponents: list(type), {_WAIT}", infer=no_outputs, reference=_put, stateful=True, resources=True,
+            f"Queue{_name}{_suffix}", f"handle: {_handle}{_inputs} -> {_outputs}", _attrs, infer=_infer,
+            reference=_run(_make), stateful=True, resources=True,
         )  # fmt: skip
-    define(
-        f"QueueDequeue{_suffix}", f"handle: {_handle} -> components: component_types",
-        f"component_types: list(type), {_WAIT}", infer=_any_shape, reference=_dequeue, stateful=True, resources=True,
-    )  # fmt: skip
-    for _many in ("Many", "UpTo"):
         define(
-            f"QueueDequeue{_many}{_suffix}", f"handle: {_handle}, n: int32 -> components: component_types",
-            f"component_types: list(type), {_WAIT}", infer=_any_batch, reference=_dequeue_many(_many == "UpTo"),
-            stateful=True, resources=True,
+            f"_QueueStart{_name}{_suffix}", f"handle: {_handle}{_inputs} -> ticket: resource", _attrs, infer=scalar,
+            reference=_start(_make), stateful=True, resources=True,
         )  # fmt: skip
+        STARTS[f"Queue{_name}{_suffix}"] = f"_QueueStart{_name}{_suffix}"
 
-# --- QueueCloseV2, QueueSizeV2, QueueIsClosedV2 ---
+# --- _QueueDone, _QueueTaken ---
+define("_QueueDone", "ticket: resource ->", infer=no_outputs, reference=_wait, stateful=True, resources=True)
+define(
+    "_QueueTaken", "ticket: resource -> components: component_types", "component_types: list(type)", infer=_any_shape,
+    reference=_wait, stateful=True, resources=True,
+)  # fmt: skip
 
-
-def _close(call: Call, handle: np.ndarray) -> tuple[()]:
-    _queue(call, handle).shut(call.attrs["cancel_pending_enqueues"], call.attrs["_resources"].cancellation)
-    return ()
-
-
+# --- QueueSizeV2, QueueIsClosedV2 ---
 for _suffix, _handle in (("V2", "resource"), ("", "Ref(string)")):
-    define(
-        f"QueueClose{_suffix}", f"handle: {_handle} ->", "cancel_pending_enqueues: bool = False",
-        infer=no_outputs, reference=_close, stateful=True, resources=True,
-    )  # fmt: skip
     define(
         f"QueueSize{_suffix}", f"handle: {_handle} -> size: int32", infer=scalar,
         reference=lambda call, handle: np.int32(_queue(call, handle).size()), stateful=True,

@@ -15,6 +15,7 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Ref, Slot, Step, Type
 from stepjit_compiler.lowering import Update
+from stepjit_compiler.passes.prune_waits import Waits, waiting_ops
 from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
 from stepjit_runtime import dtypes
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
@@ -91,11 +92,13 @@ LOOPS = ("While", "StatelessWhile", "_WhileStacked")
 def prune(request: Request) -> Pruned:
     """The part of the graph that the request needs, as a Step; StepError when an op can't be built."""
     fed = {tensor: i for i, tensor in enumerate(request.feeds)}
-    ops = _ordered(_needed(request, fed))
+    needed = _needed(request, fed)
+    waits = waiting_ops(list(needed))
+    ops = _ordered(needed, waits)
     if request.refs:
         ops.sort(key=lambda op: op.type not in VARIABLES)  # what refers to them does not tell that they come first
     translation = Translation(request, fed, ops)
-    translation.translate_all(list(ops))
+    translation.translate_all(list(ops), Waits(ops, waits) if waits else None)
     return Pruned(translation.finish(), tuple(ops), translation.type_of)
 
 
@@ -121,12 +124,12 @@ def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
     return found
 
 
-def _ordered(found: Mapping[Any, None]) -> list[Any]:
-    """Topological order; of several possible next ops, the one made first."""
+def _ordered(found: Mapping[Any, None], last: frozenset[Any] = frozenset()) -> list[Any]:
+    """Topological order; of several possible next ops, the one made first, but those in `last` behind all others."""
     ops = sorted(found, key=lambda op: op._id)
     after: dict[Any, list[Any]] = {}
     waiting: dict[Any, int] = {}
-    in_order = True
+    in_order = not last
     for op in ops:
         before = {each for each in (*(t.op for t in op.inputs), *op.control_inputs) if each in found}
         in_order = in_order and all(each._id < op._id for each in before)
@@ -135,15 +138,16 @@ def _ordered(found: Mapping[Any, None]) -> list[Any]:
             after.setdefault(each, []).append(op)
     if in_order:
         return ops
-    ready = [(op._id, op) for op in ops if not waiting[op]]
+    ready = [(op in last, op._id, op) for op in ops if not waiting[op]]
+    heapq.heapify(ready)
     result = []
     while ready:
-        _, op = heapq.heappop(ready)
+        _, _, op = heapq.heappop(ready)
         result.append(op)
         for each in after.get(op, ()):
             waiting[each] -= 1
             if not waiting[each]:
-                heapq.heappush(ready, (each._id, each))
+                heapq.heappush(ready, (each in last, each._id, each))
     if len(result) < len(ops):
         stuck = next(op for op in ops if waiting[op])
         raise StepError(stuck, OpFailure(f"The graph has a cycle through '{stuck.name}'"))
@@ -185,12 +189,17 @@ class Translation:
         for tensor, index in self.fed.items():
             self.values[tensor] = self.builder.feed(index)
 
-    def translate_all(self, ops: Sequence[Any]) -> None:
+    def translate_all(self, ops: Sequence[Any], waits: Waits | None = None) -> None:
         """Translate ops that are in order; StepError names the one that can't be built."""
+        done: dict[Any, None] = {}
         for op in ops:
             self.builder.origin = number = self.number(op)
             try:
-                self.translate(number, op)
+                if waits is not None and op in waits.parted:
+                    waits.translate(self, op, done)
+                else:
+                    self.translate(number, op)
+                done[op] = None
             except OpFailure as failure:
                 raise StepError(op, failure) from None
             except NeedsShapeError as error:
