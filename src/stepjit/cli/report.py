@@ -61,5 +61,6 @@ def _kernels(program: ProgramReport) -> Table:
     table.add_column("over", no_wrap=True)
     table.add_column("ops in it", overflow="fold")
     for number, kernel in enumerate(program.kernels):
-        table.add_row(str(number), kernel.kind, escape(f"[{','.join(kernel.space)}]"), escape(op_list(kernel)))
+        kind, space = "  " * kernel.depth + kernel.kind, f"[{','.join(kernel.space)}]"
+        table.add_row(str(number), kind, escape(space), escape(op_list(kernel)))
     return table
