@@ -18,7 +18,7 @@ from stepjit.session.host import host_function
 from stepjit_compiler import dims, step_builder
 from stepjit_compiler.compile import compile_step
 from stepjit_compiler.interpret import interpret
-from stepjit_compiler.ir import Ref, Step, StepFailure, Type
+from stepjit_compiler.ir import Ref, Step, Type
 from stepjit_compiler.options import options
 from stepjit_compiler.passes.analyse import analyse
 from stepjit_compiler.passes.fuse import fuse

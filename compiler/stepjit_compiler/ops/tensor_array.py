@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from stepjit_compiler.lowering import Alias, Check, Indexed
+from stepjit_compiler.lowering import Alias, Check, Composite, Indexed, Scatter
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show, unchanged
 from stepjit_compiler.ops.arguments import at_least
+from stepjit_runtime import dtypes
 
 # --- _TensorArrayWrite: the buffer with another row `index`; a dynamic one grows to hold it ---
 
@@ -58,9 +61,15 @@ def _grown(rows: np.ndarray, count: int) -> np.ndarray:
     return result
 
 
+def _keeps_shape(call: Any) -> bool:
+    """Whether the element goes into the buffer that there is."""
+    return not call.attrs["dynamic"] and call.types[0].dims == call.inputs[0].dims
+
+
 define(
     "_TensorArrayWrite", "buffer: T, index: int32, value: T -> result: T", "T: type, dynamic: bool = False",
     infer=_written_shape, reference=_write,
+    lower=Scatter(lambda b, call, old, update: update, when=_keeps_shape, message=_OUTSIDE),
 )  # fmt: skip
 
 # --- _TensorArrayCount: how often each element was written, once `index` is again ---
@@ -78,6 +87,26 @@ def _count(call: Call, counts: np.ndarray, index: np.ndarray) -> np.ndarray:
 define(
     "_TensorArrayCount", "counts: int32, index: int32 -> result: int32", "dynamic: bool = False",
     infer=lambda x: [(None,) if x.attrs["dynamic"] else x.shape(0)], reference=_count,
+    lower=Composite(
+        lambda x, call, counts, index: x.op("_TensorArrayAdd", counts, index, x.const(1, dtypes.int32)),
+        when=lambda call: not call.attrs["dynamic"],
+    ),
+)  # fmt: skip
+
+# --- _TensorArrayAdd: the buffer with `value` added to row `index` ---
+
+
+def _add(call: Call, buffer: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
+    if not 0 <= int(index) < len(buffer):
+        call.fail(_OUTSIDE.format(value=int(index), bound=len(buffer)))
+    result = buffer.copy()
+    result[int(index)] += value
+    return result
+
+
+define(
+    "_TensorArrayAdd", "buffer: T, index: int32, value: T -> result: T", "T: type in number",
+    infer=unchanged, reference=_add, lower=Scatter(lambda b, call, old, update: b.add(old, update), message=_OUTSIDE),
 )  # fmt: skip
 
 # --- _TensorArrayRows: the buffer of an array whose elements were written at most once ---
@@ -93,7 +122,7 @@ def _rows(call: Call, buffer: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 define(
     "_TensorArrayRows", "buffer: T, counts: int32 -> rows: T", "T: type", infer=unchanged, reference=_rows,
-    lower=Indexed(lambda k, call, output, index: k.load(0, index), checks=lambda call: [Check(1, 2, _TWICE)]),
+    lower=Alias(checks=lambda call: [Check(1, 2, _TWICE)]),
 )  # fmt: skip
 
 # --- _TensorArrayUnstack: a tensor as a buffer ---
