@@ -8,11 +8,13 @@ the step was compiled have none, unless they are fetched: then they are the cons
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stepjit.session.trace import TracedCall
+from stepjit_compiler import dims
+from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.manifest import KernelText
 from stepjit_runtime.trace import Event
 
@@ -21,6 +23,10 @@ _STRING_BYTES = 24
 """What TensorFlow reports for each element of a string tensor."""
 _VARIABLES = frozenset({"VariableV2", "Variable"})
 _HANDLE_BYTES = 200
+
+
+Member = tuple[Any, float, dict[int, int]]
+"""A graph op in a kernel: its share of the kernel's time (of 1), and the bytes that it stores, by output."""
 
 
 class Span(NamedTuple):
@@ -35,13 +41,14 @@ class Span(NamedTuple):
 
 def fill_step_stats(stats: Any, call: TracedCall) -> None:
     """Add the records of a traced run to a StepStats message, by device."""
-    writer = _Writer(stats, call)
-    for span, ready in _in_order(call):
+    spans, folded = _in_order(call)
+    writer = _Writer(stats, call, folded)
+    for span, ready in spans:
         writer.write(span, ready)
 
 
-def member_ops(call: TracedCall) -> list[list[tuple[Any, float, dict[int, int]]]]:
-    """By kernel: its graph ops in order, each with its share of the kernel's time (of 1) and the bytes it stores."""
+def member_ops(call: TracedCall) -> list[list[Member]]:
+    """By kernel: its graph ops in order."""
     owner = _owners(call.manifest.kernels)
     return [_members(call, number, kernel, owner) for number, kernel in enumerate(call.manifest.kernels)]
 
@@ -68,7 +75,7 @@ def _owners(kernels: Sequence[KernelText]) -> dict[int, int]:
 
 def _members(
     call: TracedCall, number: int, kernel: KernelText, owner: Mapping[int, int]
-) -> list[tuple[Any, float, dict[int, int]]]:
+) -> list[Member]:
     shares: dict[Any, _Share] = {}
     for place, origin in enumerate(kernel.origins):
         op = _op(call, origin)
@@ -92,17 +99,14 @@ def _op(call: TracedCall, origin: int) -> Any:
 
 
 def _bytes(call: TracedCall, dtype: str, extents: Sequence[str]) -> int:
-    from stepjit_runtime.dtypes import as_dtype
-
     total = as_dtype(dtype).itemsize or _STRING_BYTES
     for extent in extents:
         total *= call.number(extent) or 0
     return total
 
 
-def _spans(call: TracedCall) -> Iterator[Span]:
+def _spans(call: TracedCall, members: Sequence[Sequence[Member]]) -> Iterator[Span]:
     """Ops' parts of all runs of kernels, in order of time; neighbouring parts of one op are one."""
-    members = member_ops(call)
     held: Span | None = None
     for event in sorted(call.events, key=lambda event: event.begin):
         for span in _parts(event, members[event.kernel]):
@@ -117,7 +121,7 @@ def _spans(call: TracedCall) -> Iterator[Span]:
         yield held
 
 
-def _parts(event: Event, members: Iterable[tuple[Any, float, dict[int, int]]]) -> Iterator[Span]:
+def _parts(event: Event, members: Iterable[Member]) -> Iterator[Span]:
     at, passed = event.begin, 0.0
     for op, share, stored in members:
         passed += share
@@ -126,9 +130,10 @@ def _parts(event: Event, members: Iterable[tuple[Any, float, dict[int, int]]]) -
         at = end
 
 
-def _in_order(call: TracedCall) -> list[tuple[Span, int]]:
-    """All spans with the times at which their inputs were there, those of ops without code among them."""
-    spans = list(_spans(call))
+def _in_order(call: TracedCall) -> tuple[list[tuple[Span, int]], set[Any]]:
+    """All spans with the times at which their inputs were there, those of ops without code among them; folded ops."""
+    members = member_ops(call)
+    spans = list(_spans(call, members))
     ends: dict[Any, int] = {}
     starts: dict[Any, int] = {}
     """By graph: the first of its ops; of a branch or a loop's body, nothing can be earlier."""
@@ -136,7 +141,9 @@ def _in_order(call: TracedCall) -> list[tuple[Span, int]]:
         ends[span.op] = max(span.end, ends.get(span.op, 0))
         starts.setdefault(span.op.graph, span.begin)
     starts[call.session.graph] = call.begin
-    idle = _untaken(call, ends, starts)
+    computed = {op for each in members for op, *_ in each}
+    # Ops that would have run had a condition been another one.
+    idle = {op for op in call.pruned.ops if op not in ends and (op in computed or op.graph not in starts)}
     folded = _folded(call, ends)
     fetched = {tensor.op for tensor in call.step.fetches}
     ready: dict[Any, int] = {}
@@ -153,13 +160,7 @@ def _in_order(call: TracedCall) -> list[tuple[Span, int]]:
     found += [(span, min(ready.get(span.op, call.begin), span.begin)) for span in spans]
     place = {op: number for number, op in enumerate(call.pruned.ops)}
     found.sort(key=lambda each: (each[0].begin, each[0].end, place.get(each[0].op, -1)))
-    return found
-
-
-def _untaken(call: TracedCall, ran: Mapping[Any, int], starts: Mapping[Any, int]) -> set[Any]:
-    """Ops that would have run had a condition been another one."""
-    computed = {op for members in member_ops(call) for op, *_ in members}
-    return {op for op in call.pruned.ops if op not in ran and (op in computed or op.graph not in starts)}
+    return found, folded
 
 
 def _folded(call: TracedCall, ran: Mapping[Any, int]) -> set[Any]:
@@ -179,10 +180,9 @@ def _folded(call: TracedCall, ran: Mapping[Any, int]) -> set[Any]:
 class _Writer:
     """Writes spans as NodeExecStats."""
 
-    def __init__(self, stats: Any, call: TracedCall) -> None:
-        self._stats, self._call = stats, call
+    def __init__(self, stats: Any, call: TracedCall, folded: Collection[Any]) -> None:
+        self._stats, self._call, self._folded = stats, call, folded
         self._devices: dict[str, Any] = {}
-        self._folded = _folded(call, {event_op: 0 for members in member_ops(call) for event_op, *_ in members})
         self._allocations = 0
         self._shapes = _program_shapes(call)
         self._births = _births(call, self._shapes)
@@ -261,8 +261,6 @@ class _Writer:
 
 
 def _number(extent: Any, values: Mapping[str, int]) -> int | None:
-    from stepjit_compiler import dims
-
     try:
         return dims.evaluate(extent, values)
     except KeyError:
