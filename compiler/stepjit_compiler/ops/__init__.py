@@ -37,6 +37,7 @@ from stepjit_compiler.ops import search as search
 from stepjit_compiler.ops import segments as segments
 from stepjit_compiler.ops import select as select
 from stepjit_compiler.ops import session_handles as session_handles
+from stepjit_compiler.ops import sets as sets
 from stepjit_compiler.ops import shape as shape
 from stepjit_compiler.ops import slice_update as slice_update
 from stepjit_compiler.ops import slices as slices

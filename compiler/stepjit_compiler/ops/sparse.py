@@ -89,27 +89,9 @@ def flat_places(indices: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return places
 
 
-# --- SparseToDense ---
-
-
-def _dense_shape(x: Inference) -> list[ShapeLike]:
-    x.with_rank(3, 0)
-    indices, values = x.shape(0), x.shape(2)
-    if indices is not None and len(indices) > 2:
-        x.fail(f"Shape must be at most rank 2 but is rank {len(indices)}: sparse_indices")
-    if values is not None and len(values) > 1:
-        x.fail(f"Shape must be at most rank 1 but is rank {len(values)}: sparse_values")
-    x.with_rank(1, 1)
-    return [shape_input(x, 1)]
-
-
-def _checked_rows(call: Call, indices: np.ndarray, shape: Sequence[int]) -> None:
-    """Fail as SparseToDense does for rows outside the shape, and when it validates, out of order or repeated."""
+def check_sorted(call: Call, indices: np.ndarray, shape: Sequence[int]) -> None:
+    """Fail for rows outside the shape, out of order or repeated."""
     outside = out_of_bounds(indices, shape)
-    if not call.attrs["validate_indices"]:
-        if outside.any():
-            call.fail(f"Indices are not valid (out of bounds).  Shape: {brief(shape)}")
-        return
     trouble = outside.copy()
     equal = np.zeros_like(outside)
     if len(indices) > 1:
@@ -124,6 +106,20 @@ def _checked_rows(call: Call, indices: np.ndarray, shape: Sequence[int]) -> None
         if equal[at]:
             call.fail(f"{text} repeated")
         call.fail(f"{text} out of order: many sparse ops need sorted indices, which tf.sparse.reorder gives")
+
+
+# --- SparseToDense ---
+
+
+def _dense_shape(x: Inference) -> list[ShapeLike]:
+    x.with_rank(3, 0)
+    indices, values = x.shape(0), x.shape(2)
+    if indices is not None and len(indices) > 2:
+        x.fail(f"Shape must be at most rank 2 but is rank {len(indices)}: sparse_indices")
+    if values is not None and len(values) > 1:
+        x.fail(f"Shape must be at most rank 1 but is rank {len(values)}: sparse_values")
+    x.with_rank(1, 1)
+    return [shape_input(x, 1)]
 
 
 def _to_dense(
@@ -141,7 +137,10 @@ def _to_dense(
     if default_value.ndim:
         call.fail("default_value should be a scalar.")
     extents = safe_shape(call, shape.tolist())
-    _checked_rows(call, rows, extents)
+    if call.attrs["validate_indices"]:
+        check_sorted(call, rows, extents)
+    elif out_of_bounds(rows, extents).any():
+        call.fail(f"Indices are not valid (out of bounds).  Shape: {brief(extents)}")
     found = np.full(extents, default_value[()], call.dtypes[0].np)
     found.reshape(-1)[flat_places(rows, extents)] = values
     return found
