@@ -108,7 +108,7 @@ class _Verifier:
             flat: Sequence[Extent] = node.attr.get("dims", ())
             self.known_symbols(flat, "_Dims")
             before = [type_ for j in node.after for type_ in self.step.nodes[j].types]
-            there = {name for type_ in before for extent in type_.dims for name in dims.symbols(extent)}
+            there = {name for type_ in (*before, *self.step.feeds) for e in type_.dims for name in dims.symbols(e)}
             if any(name.startswith("h") and name not in there for extent in flat for name in dims.symbols(extent)):
                 self.fail("holds an extent that is born in mid-step, and does not come after what brings it")
             ((dtype, shape),) = node.types

@@ -62,8 +62,8 @@ def _grown(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _keeps_shape(call: Any) -> bool:
-    """Whether the element goes into the buffer that there is."""
-    return not call.attrs["dynamic"] and call.types[0].dims == call.inputs[0].dims
+    """Whether the element goes into the buffer that there is: one without a shape takes that of the first element."""
+    return not call.attrs["dynamic"] and 0 not in call.inputs[0].dims[1:]
 
 
 define(
