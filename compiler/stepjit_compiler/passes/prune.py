@@ -338,9 +338,10 @@ class Translation:
     def _slot(self, number: int, op: Any) -> int:
         key = (op.attrs.get("container", b""), op.attrs.get("shared_name") or op.name.encode())
         if key not in self.slots:
-            shape = op.attrs.get("shape")
-            if shape is None or None in shape:
-                shape = self.request.variable_shape(op)
+            # An assignment without `validate_shape` may have given it another shape than it was made for.
+            declared, shape = op.attrs.get("shape"), self.request.variable_shape(op)
+            if shape is None and declared is not None and None not in declared:
+                shape = declared
             # Unknown and empty as yet: rank 0 stands in; nothing may read it before it is assigned.
             type_ = Type(op.attrs["dtype"].base_dtype, (-1,) if shape is None else tuple(shape))
             self.state.append(Slot("variable", type_, number))

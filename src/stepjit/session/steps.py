@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import gc
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +25,7 @@ from stepjit.session.attempts import (
 from stepjit.session.failures import extents_of, filled_in, op_error
 from stepjit.session.feeds import convert_feed
 from stepjit.session.host import host_function
-from stepjit_compiler import dims
+from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import StepFailure, Type
 from stepjit_compiler.passes.prune import Pruned, Request, StepError, prune
@@ -83,8 +85,32 @@ class Variant:
             text = f"Attempting to use uninitialized value {op.name}"
         raise op_error(op, OpFailure(text, FAILED_PRECONDITION))
 
+    def check_assigned(self, number: int) -> None:
+        """A variable that the step only assigns may have another shape than the value: only while it holds nothing."""
+        slot, variable = self.executable.manifest.slots[number], self.executable.variables[number]
+        shape = tuple(map(_number, slot.dims))
+        if variable is None or slot.reads or -1 in shape or variable.shape == shape:
+            return
+        if variable.initialised:
+            shapes = f"lhs shape= {opdef.show(variable.shape)} rhs shape= {opdef.show(shape)}"
+            text = f"Assign requires shapes of both tensors to match. {shapes}"
+            raise op_error(self._op(slot.origin), OpFailure(text))
+        variable.reserve(shape)
+
     def _op(self, origin: int) -> Any:
         return self.ops[origin] if 0 <= origin < len(self.ops) else None
+
+
+@contextmanager
+def collected_later() -> Iterator[None]:
+    """Keep the garbage collector from looking through the graph again and again while many small objects are made."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class SessionStep:
@@ -140,7 +166,7 @@ class SessionStep:
             if found is not None and not self._outdated(found):
                 return found
             try:
-                with not_counted(), _COMPILING:
+                with not_counted(), _COMPILING, collected_later():
                     # Another thread may have asked for the same, or ended the session.
                     found = self.variants.get(signature)
                     if found is None or self._outdated(found):
@@ -379,6 +405,7 @@ class Binding:
             self.step.session._check_open()
         elif reason == abi.SLOT_LAYOUT:
             # A variable changed its shape: begin anew with variants for the shapes of today.
+            variant.check_assigned(number)
             self.callable.detach()
             self._attached.clear()
             self._guesses.clear()
