@@ -129,3 +129,19 @@ def test_words_without_a_number(session: Any) -> None:
     assert session.run(t.size()) == 7
     with pytest.raises(ValueError, match="num_oov_buckets"):
         tf.lookup.StaticVocabularyTable(fill, 0)
+
+
+def test_words_and_their_numbers(session: Any, tmp_path: Path) -> None:
+    path = tmp_path / "words"
+    path.write_text("x\ny\n")
+    made = tf.contrib.lookup
+    words, numbers = tf.constant(["y", "q"]), tf.constant([1, 5], tf.int64)
+    tables = [made.index_table_from_tensor(["x", "y"]), made.index_table_from_file(str(path), default_value=7)]
+    back = [made.index_to_string_table_from_tensor(["x", "y"]), made.index_to_string_table_from_file(str(path))]
+    open_ended = made.index_table_from_tensor(["x", "y"], num_oov_buckets=3)
+    session.run(tf.tables_initializer())
+    assert [session.run(t.lookup(words)).tolist() for t in tables] == [[1, -1], [1, 7]]
+    assert [session.run(t.lookup(numbers)).tolist() for t in back] == [[b"y", b"UNK"]] * 2
+    assert session.run(open_ended.lookup(words))[1] in (2, 3, 4)
+    with pytest.raises(ValueError, match="must be specified"):
+        made.index_table_from_file("")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stepjit.framework.attr_values import put_shape
+from stepjit.framework.attr_values import put_attr, put_shape
 from stepjit.framework.function_io import functions_of, put_attrs, put_function
 from stepjit.framework.graph import Graph
 from stepjit.framework.tensor import Operation
 from stepjit.proto import MESSAGES
+from stepjit_compiler.opdef import Attr
 
 PRODUCER = 134
 """The version of GraphDef's meaning that is written: TensorFlow 1.15's."""
@@ -54,6 +55,15 @@ def graph_def_of(ops: Sequence[Operation], add_shapes: bool = False) -> Any:
 
 
 def _put_node(proto: Any, op: Operation) -> None:
+def attr_message(op: Operation, attr: Attr) -> Any:
+    """The value of an attr that holds shapes or tensors: a TensorShapeProto or TensorProto, or a list of them."""
+    proto = MESSAGES["AttrValue"]()
+    put_attr(proto, attr.type, op.attrs[attr.name], op.attrs.get("dtype"))
+    if attr.type.startswith("list("):
+        return list(getattr(proto.list, attr.type[5:-1]))
+    return getattr(proto, attr.type)
+
+
     proto.name = op.name
     proto.op = op.type
     proto.input.extend([tensor.name if tensor.value_index else tensor.op.name for tensor in op.inputs])

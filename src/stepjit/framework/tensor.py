@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from stepjit_compiler.opdef import OpDef
 
 
+_MESSAGES = frozenset({"shape", "tensor", "list(shape)", "list(tensor)"})
+"""Types of attrs whose values users see as protocol-buffer messages."""
+
+
 class OperatorNotAllowedInGraphError(TypeError):
     """A Python construct asks a symbolic tensor for its value."""
 
@@ -227,10 +231,10 @@ class Operation:
         except KeyError:
             raise ValueError(f"Operation '{self.name}' has no attr named '{name}'.") from None
         attr = self.op_def.attr.get(name)
-        if attr is not None and attr.type == "shape":
-            return TensorShape(value)
-        if attr is not None and attr.type == "list(shape)":
-            return [TensorShape(each) for each in value]
+        if attr is not None and attr.type in _MESSAGES:
+            from stepjit.framework.graph_io import attr_message
+
+            return attr_message(self, attr)
         return list(value) if isinstance(value, tuple) else value
 
     def run(self, feed_dict: Any = None, session: Any = None) -> None:

@@ -46,7 +46,7 @@ _PROTOS = frozenset({
     "AttrValue", "ConfigProto", "Event", "GPUOptions", "GraphDef", "GraphOptions", "HistogramProto", "LogMessage",
     "MetaGraphDef",
     "NameAttrList", "NodeDef", "OptimizerOptions", "RunMetadata", "RunOptions", "SessionLog", "Summary",
-    "SummaryMetadata", "TensorProto",
+    "SummaryMetadata", "TensorInfo", "TensorProto",
 })  # fmt: skip
 
 

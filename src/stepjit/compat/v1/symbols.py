@@ -88,6 +88,7 @@ from stepjit.ops.segments import (
 from stepjit.framework.sparse_tensor import (
     SparseTensor, SparseTensorValue, convert_to_tensor_or_sparse_tensor, sparse_placeholder,
 )  # fmt: skip
+from stepjit.framework.tensor_like import convert_to_tensor_or_indexed_slices, get_static_value, is_tensor
 from stepjit.ops.sparse import (
     sparse_concat, sparse_fill_empty_rows, sparse_mask, sparse_merge, sparse_reorder, sparse_reset_shape,
     sparse_reshape, sparse_retain, sparse_slice, sparse_split, sparse_tensor_to_dense, sparse_to_dense,
