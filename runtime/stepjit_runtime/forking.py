@@ -56,8 +56,11 @@ _fork = _Fork()
 
 
 def _before() -> None:
-    _fork.locks = [each for each in _whole if each.acquire(timeout=PATIENCE)]
-    _fork.quiet = [(each, each.record["reading"]) for each in list(_sessions)]
+    # What is held is noted at once: Ctrl-C may come in between, and the fork goes on.
+    for each in _whole:
+        if each.acquire(timeout=PATIENCE):
+            _fork.locks.append(each)
+    _fork.quiet = [(session, session.record["reading"]) for session in list(_sessions)]
     until = time.monotonic() + WRITERS_PATIENCE
     for session, _ in _fork.quiet:
         # As if Python read the variables: no step that changes them starts, and those under way end.

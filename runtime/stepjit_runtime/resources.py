@@ -210,8 +210,8 @@ class Resources:
         """Have the variables for oneself, `reading` or `assigning`, as far as native code is concerned."""
         with self._access:
             before = self.record[how]
-            self.record[how] = 1
             try:
+                self.record[how] = 1
                 _poll(lambda: self._flying(how == "assigning"))
                 yield
             finally:
