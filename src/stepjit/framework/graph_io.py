@@ -54,7 +54,6 @@ def graph_def_of(ops: Sequence[Operation], add_shapes: bool = False) -> Any:
     return proto
 
 
-def _put_node(proto: Any, op: Operation) -> None:
 def attr_message(op: Operation, attr: Attr) -> Any:
     """The value of an attr that holds shapes or tensors: a TensorShapeProto or TensorProto, or a list of them."""
     proto = MESSAGES["AttrValue"]()
@@ -64,6 +63,7 @@ def attr_message(op: Operation, attr: Attr) -> Any:
     return getattr(proto, attr.type)
 
 
+def _put_node(proto: Any, op: Operation) -> None:
     proto.name = op.name
     proto.op = op.type
     proto.input.extend([tensor.name if tensor.value_index else tensor.op.name for tensor in op.inputs])

@@ -225,7 +225,7 @@ class Operation:
         return tuple(self.outputs)
 
     def get_attr(self, name: str) -> Any:
-        """The attr's value: shapes as TensorShape, lists as list; ValueError when the op has no such attr."""
+        """The attr's value: shapes and tensors as messages, lists as list; ValueError when the op has no such attr."""
         try:
             value = self.attrs[name]
         except KeyError:
