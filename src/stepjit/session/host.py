@@ -10,13 +10,13 @@ import numpy as np
 from stepjit.session.attempts import fits, recorded
 from stepjit.session.failures import op_error
 from stepjit.session.regions import driven
+from stepjit.session.streams import stream_of, streams_of
 from stepjit_compiler import opdef
 from stepjit_compiler.opdef import Call
 from stepjit_compiler.regions import CONTROL
 from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import INTERNAL, RESOURCE_EXHAUSTED, OpFailure
 from stepjit_runtime.manifest import HostOp
-from stepjit_runtime.random_stream import RandomStream
 from stepjit_runtime.resources import Resources, Variable
 
 Host = Callable[..., "tuple[np.ndarray, ...]"]
@@ -24,15 +24,24 @@ Host = Callable[..., "tuple[np.ndarray, ...]"]
 
 def host_function(
     host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], slots: Sequence[Any],
-    guessed: bool = False,
+    guessed: bool = False, owners: Sequence[Any] | None = None,
 ) -> Host:
     """The function for one host op of a program; `ops` are the graph ops by origin, `slots` the manifest's.
 
-    guessed: some of the program's shapes are guesses (see `attempts`).
+    guessed: some of the program's shapes are guesses (see `attempts`). owners: by slot, the op that names it.
     """
     op = ops[host.origin] if host.origin >= 0 else None
-    compute = _compute(host, ops, resources, variables, slots)
+    owners = owners if owners is not None else [ops[slot.origin] if slot.origin >= 0 else None for slot in slots]
+    if host.op in CONTROL:
+        compute = driven(
+            host, ops, resources,
+            lambda inner, own: host_function(inner, own, resources, variables, slots, guessed, owners),
+            streams_of(slots, owners, resources),
+        )  # fmt: skip
+    else:
+        compute = _compute(host, ops, resources, variables, owners)
     outputs, cancellation = host.outputs, resources.cancellation
+    unsure = guessed and "_shapes" in host.attrs
 
     def run(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         try:
@@ -42,7 +51,7 @@ def host_function(
             if cancellation.cancelled:
                 cancellation.check()
             results = found if isinstance(found, (tuple, list)) else (found,)
-            return tuple(_owned(each, out, arrays, host) for each, out in zip(results, outputs, strict=True))
+            return tuple(_owned(each, out, arrays, host, unsure) for each, out in zip(results, outputs, strict=True))
         except OpFailure as failure:
             raise op_error(op, failure) from failure.__cause__
         except MemoryError as error:
@@ -71,7 +80,7 @@ def _settled(function: Host, resources: Resources, writes: bool) -> Host:
 
 
 def _compute(
-    host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], slots: Sequence[Any]
+    host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], owners: Sequence[Any]
 ) -> Callable[..., Any]:
     if host.op in ("_AssignAny", "_ReadOr"):
         variable = variables[host.attrs["slot"]]
@@ -84,17 +93,11 @@ def _compute(
             return ()
 
         return assign
-    if host.op in CONTROL:
-        return driven(
-            host, ops, resources, lambda inner, own: host_function(inner, own, resources, variables, slots)
-        )
     definition = opdef.lookup(host.op)
     assert definition is not None
     attrs = {name: value for name, value in host.attrs.items() if name != "_shapes"}
     if "_slot" in attrs:
-        owner = ops[slots[attrs.pop("_slot")].origin]
-        seeds = attrs.get("seed", 0), attrs.get("seed2", 0)
-        attrs["_stream"] = resources.stream(owner, lambda: RandomStream(*seeds))
+        attrs["_stream"] = stream_of(owners[attrs.pop("_slot")], resources)
     if "token" in attrs:
         attrs["token"] = ops[host.origin].attrs["token"]
     if definition.resources:
@@ -106,8 +109,8 @@ def _compute(
     return lambda *arrays: reference(call, *arrays)
 
 
-def _owned(value: Any, out: Any, inputs: Sequence[np.ndarray], host: HostOp) -> np.ndarray:
-    """The value as an array of its own, of the exact dtype object and the shape that the program counts on."""
+def _owned(value: Any, out: Any, inputs: Sequence[np.ndarray], host: HostOp, unsure: bool) -> np.ndarray:
+    """The value as an array of its own, of the exact dtype object and, unless unsure, the shape that was inferred."""
     dtype = as_dtype(out.dtype)
     array = np.asarray(value, dtype.np, order="C")
     if array.dtype is not dtype.np:
@@ -115,6 +118,6 @@ def _owned(value: Any, out: Any, inputs: Sequence[np.ndarray], host: HostOp) -> 
     shared = array.base is not None or not array.flags.owndata or any(array is each for each in inputs)
     if shared or not array.flags.aligned or not array.flags.writeable or not array.flags.c_contiguous:
         array = array.copy("C")
-    if not fits(out.dims, array) and "_shapes" not in host.attrs:
+    if not unsure and not fits(out.dims, array):
         raise OpFailure(f"'{host.op}' gave shape {array.shape} where [{','.join(out.dims)}] was inferred", INTERNAL)
     return array

@@ -6,7 +6,7 @@ loop whose variables grow compiles once or twice, and calls into native code twi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -24,6 +24,7 @@ from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import INTERNAL, OpFailure
 from stepjit_runtime.executable import Executable
 from stepjit_runtime.manifest import HostOp, TypeText
+from stepjit_runtime.random_stream import RandomStream
 from stepjit_runtime.resources import Resources
 from stepjit_runtime.step_callable import StepCallable, reenter
 
@@ -31,10 +32,12 @@ Bind = Callable[[HostOp, Sequence[Any]], Callable[..., Any]]
 """Makes the function of a host op; its graph ops are by origin."""
 
 
-def driven(host: HostOp, ops: Sequence[Any], resources: Resources, bind: Bind) -> Callable[..., list[np.ndarray]]:
-    """The function that runs a `_If` or a `_While` over arrays."""
+def driven(
+    host: HostOp, ops: Sequence[Any], resources: Resources, bind: Bind, streams: Mapping[int, RandomStream]
+) -> Callable[..., list[np.ndarray]]:
+    """The function that runs a `_If` or a `_While` over arrays; `streams` are those of the step, by slot."""
     regions = {
-        name: _Region(parse(value["text"], value["literals"]), ops, resources, bind)
+        name: _Region(parse(value["text"], value["literals"]), ops, resources, bind, streams)
         for name, value in host.attrs.items()
         if isinstance(value, dict)
     }
@@ -75,8 +78,10 @@ class _Loop:
 class _Region:
     """A step inside a node, compiled for the shapes that come up."""
 
-    def __init__(self, step: Step, ops: Sequence[Any], resources: Resources, bind: Bind) -> None:
-        self.step, self.ops, self.resources, self.bind = step, ops, resources, bind
+    def __init__(
+        self, step: Step, ops: Sequence[Any], resources: Resources, bind: Bind, streams: Mapping[int, RandomStream]
+    ) -> None:
+        self.step, self.ops, self.resources, self.bind, self.streams = step, ops, resources, bind, streams
         self._programs: dict[tuple[tuple[int | None, ...], ...], _Program] = {}
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -107,7 +112,8 @@ class _Program:
             self._fail(region.ops, error.origin, error.failure, arrays)
         self.ops = [region.ops[origin] if origin >= 0 else None for origin in compiled.origins]
         self.manifest = compiled.program.manifest
-        executable = Executable(compiled.linked, self.manifest, region.resources)
+        self.dtypes = [as_dtype(result.dtype).np for result in self.manifest.results]
+        executable = Executable(compiled.linked, self.manifest, region.resources, streams=region.streams)
         hosts = [region.bind(host, self.ops) for host in self.manifest.hosts]
         self.callable = StepCallable(self._refuse)
         self.callable.attach(executable.context(self._refuse, self._failed, hosts))
@@ -116,7 +122,8 @@ class _Program:
         found = reenter(self.callable, arrays)
         if type(found) is int:
             self._refused(found & 255, found >> 8, arrays)
-        return [np.asarray(each) for each in found]
+        # Results without dimensions are scalars, strings among them bytes.
+        return [np.asarray(each, dtype) for each, dtype in zip(found, self.dtypes, strict=True)]
 
     def _refused(self, reason: int, number: int, arrays: Sequence[np.ndarray]) -> NoReturn:
         if reason == abi.CHECK:
