@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gzip
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -98,6 +97,8 @@ class RecordReader:
             raise failure_of(error, path) from None
         self._file: Any = file
         if compression == "GZIP":
+            import gzip
+
             self._file = gzip.GzipFile(fileobj=file)
             self._outer: Any = file
         else:

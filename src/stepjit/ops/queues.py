@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any
@@ -300,6 +299,8 @@ class RandomShuffleQueue(QueueBase):
         seed1, seed2 = get_seed(seed)
         if seed is None and seed1 is not None and shared_name is not None:
             # Ops that share the queue must agree, wherever they stand in their graphs.
+            import hashlib
+
             seed2 = int(hashlib.md5(f"{seed1}{shared_name}".encode()).hexdigest()[:8], 16) & 0x7FFFFFFF
         ref = apply_op(
             "RandomShuffleQueueV2", name, component_types=types, shapes=_list(given), capacity=capacity,

@@ -141,6 +141,14 @@ def first_guess(op: Any) -> Shapes:
     )
 
 
+def is_guess(host: HostOp, op: Any) -> bool:
+    """Whether the shapes told for a host op, that of the graph's `op`, may be wrong: queues see to their own."""
+    if "_shapes" not in host.attrs:
+        return False
+    known = op is not None and op.type.startswith("QueueDequeue") and op.inputs[0].op.attrs.get("shapes")
+    return not known or any(tensor.dims is None for tensor in op.outputs)
+
+
 def _enqueued(op: Any, k: int) -> tuple[int | None, ...]:
     if op.type.startswith("QueueDequeue"):
         for other in op.inputs[0].consumers():

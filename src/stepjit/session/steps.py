@@ -19,12 +19,14 @@ from stepjit.session.attempts import (
     Shapes,
     current_record,
     first_guess,
+    is_guess,
     probing,
     recording,
 )
 from stepjit.session.failures import extents_of, filled_in, op_error
 from stepjit.session.feeds import convert_feed
 from stepjit.session.host import host_function
+from stepjit.session.streams import streams_of
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import StepFailure, Type
@@ -57,7 +59,7 @@ class Variant:
     ) -> None:
         self.executable, self.ops, self.hosts = executable, ops, hosts
         self.pruned_ops = pruned_ops
-        self.guessed = any("_shapes" in host.attrs for host in executable.manifest.hosts)
+        self.guessed = any(is_guess(host, self._op(host.origin)) for host in executable.manifest.hosts)
         """Whether calls must go by `Binding`, as shapes may turn out to be others."""
         self.key: str = compiled.key
         self.seconds: float = compiled.seconds
@@ -238,8 +240,9 @@ class SessionStep:
         resources, manifest = self.session._resources, compiled.program.manifest
         ops = [pruned.ops[origin] if origin >= 0 else None for origin in compiled.origins]
         variables = [_variable(resources, slot, ops) for slot in manifest.slots]
-        executable = Executable(compiled.linked, manifest, resources, variables)
-        guessed = any("_shapes" in host.attrs for host in manifest.hosts)
+        streams = streams_of(manifest.slots, [ops[slot.origin] for slot in manifest.slots], resources)
+        executable = Executable(compiled.linked, manifest, resources, variables, streams)
+        guessed = any(is_guess(host, ops[host.origin] if host.origin >= 0 else None) for host in manifest.hosts)
         hosts = [host_function(host, ops, resources, variables, manifest.slots, guessed) for host in manifest.hosts]
         return Variant(executable, ops, hosts, compiled, len(pruned.ops))
 
