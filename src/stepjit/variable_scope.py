@@ -10,6 +10,7 @@ from typing import Any
 
 from stepjit import initializers
 from stepjit.framework.convert import convert_to_tensor
+from stepjit.framework.func_graph import outermost
 from stepjit.framework.graph import Graph, get_default_graph
 from stepjit.framework.graph_keys import GraphKeys
 from stepjit.framework.scopes import name_scope
@@ -321,8 +322,7 @@ def _make(
         variable._set_save_slice_info(part)
     store.variables[name] = variable
     if regularizer is not None:
-        graph = get_default_graph()
-        with graph.colocate_with(variable.op), graph.name_scope(name + "/Regularizer/"):
+        with outermost() as graph, graph.colocate_with(variable.op), graph.name_scope(name + "/Regularizer/"):
             loss = regularizer(variable)
         if loss is not None:
             graph.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)

@@ -102,6 +102,10 @@ class TensorArray:
         """The same array for one who knows that no element will be written twice."""
         return self._with(self._buffer, None, checked=False)
 
+    def begun(self, buffer: Tensor) -> TensorArray:
+        """The same array with a buffer of zeros to write into."""
+        return self._with(buffer, self._counts)
+
     # --- What it is ---
 
     @property

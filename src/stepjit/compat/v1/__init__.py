@@ -60,8 +60,8 @@ def __getattr__(name: str) -> Any:
         from stepjit.framework import tensor_proto
 
         return getattr(tensor_proto, name)
-    if name == "graph_util":
-        return importlib.import_module("stepjit.compat.v1.graph_util")
+    if name in ("contrib", "graph_util", "nest"):
+        return importlib.import_module(f"stepjit.compat.v1.{name}")
     if name == "import_graph_def":
         from stepjit.framework.importer import import_graph_def
 

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from stepjit.ops.activations import (
     bias_add, crelu, elu, leaky_relu, log_softmax, relu, relu6, relu_layer, selu, softmax, softplus, softsign,
     swish, xw_plus_b,
@@ -20,3 +23,16 @@ from stepjit.ops.normalization import (
     weighted_moments, zero_fraction,
 )  # fmt: skip
 from stepjit.ops.segments import in_top_k, top_k
+
+_RECURRENT = frozenset({
+    "bidirectional_dynamic_rnn", "dynamic_rnn", "raw_rnn", "static_bidirectional_rnn", "static_rnn",
+})  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # What not every program uses.
+    if name in _RECURRENT:
+        return getattr(importlib.import_module("stepjit.rnn.loops"), name)
+    if name == "rnn_cell":
+        return importlib.import_module("stepjit.compat.v1.rnn_cell")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""tf.contrib: the parts of it that programs use."""
+
+# ruff: noqa: F401
+
+from __future__ import annotations
+
+from stepjit.compat.v1.contrib import lookup, rnn
