@@ -3,6 +3,7 @@
     _If {then, else}               inputs (condition, *values): runs one of the two regions over the values
     _While {body, cond, stacked}   inputs are loop variables: while `cond` of them holds, they become what `body` gives;
                                    what the body gives beyond them, `stacked` values, is collected: [trips, *shape]
+    _Fail                          in place of an op that can't run with the shapes at hand: only fails if it is come to
     _Held                          what a variable holds, inside a region: fails where it holds nothing
 
 Extents of the surrounding step's symbols may stand in a region's types. A loop variable whose extents change from trip
@@ -11,6 +12,7 @@ to trip has symbols there that the region alone knows. Graphs have `If` and `Whi
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -105,4 +107,18 @@ define(
     "_Held", "value: T, missing: int32 -> held: T", "T: type, variable: string",
     infer=unchanged, reference=_held,
     lower=Alias(checks=lambda call: [Check(1, 1, _uninitialised(call), FAILED_PRECONDITION)]),
+)  # fmt: skip
+
+# --- _Fail {message, code, shapes} ---
+
+
+def _fail(call: Call, told: np.ndarray) -> None:
+    """Fail, with the numbers told in place of `{0}`, `{1}`, ... in the message."""
+    text = re.sub(r"\{(\d+)\}", lambda match: str(told[int(match[1])]), call.attrs["message"].decode())
+    call.fail(text, call.attrs["code"])
+
+
+define(
+    "_Fail", "told: int32 -> results: Tout", "Tout: list(type), shapes: list(shape), message: string, code: int",
+    infer=lambda x: list(x.attrs["shapes"]), reference=_fail, stateful=True,
 )  # fmt: skip

@@ -8,6 +8,7 @@ Constants and known extents are set down inside, so that what depends on them is
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,32 @@ class _Inner(Translation):
             return what
         type_, extents = what
         return self.builder.dims(extents if type_.dims else extents[0], type_.dtype)
+
+    def translate(self, number: int, op: Any) -> None:
+        """As outside; but what can't be right only ends the step if the region is entered."""
+        try:
+            super().translate(number, op)
+        except OpFailure as failure:
+            self._set(op, self._failing(op, failure))
+
+    def _failing(self, op: Any, failure: OpFailure) -> list[Ref]:
+        shown: list[str] = []
+
+        def place(match: re.Match[str]) -> str:
+            if match[1] not in shown:
+                shown.append(match[1])
+            return f"{{{shown.index(match[1])}}}"
+
+        message = re.sub(r"\{([^{}]+)\}", place, failure.message).encode()
+        told = self.builder.dims([dims.parse(text) for text in shown])
+        attrs = {
+            "Tout": tuple(tensor.dtype.base_dtype for tensor in op.outputs),
+            "shapes": tuple(tuple(tensor.dims or ()) for tensor in op.outputs),
+            "message": message, "code": failure.code,
+        }  # fmt: skip
+        node = self.builder.add("_Fail", [told], attrs, self.effects[-1:])
+        self.effects.append(node)
+        return [Ref(node, k) for k in range(len(op.outputs))]
 
     def entering(self, slot: int) -> tuple[Ref, Ref | None]:
         if slot in self.current:
