@@ -10,6 +10,7 @@ Composite    replaced by other ops before fusion
 Scatter      a copy of the first input in which rows named by indices are changed
 Update       new values of variables, computed by other ops
 Control      a branch or a loop over Steps that stand in the op's attrs
+Generate     random numbers from a Philox stream
 """
 
 from __future__ import annotations
@@ -140,3 +141,17 @@ class Control:
 
     kind: str
     when: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Random numbers of `distribution` (see `lower/random_kernels.py`), of the shape in input 0, to a buffer.
+
+    They come from the op's stream (attr `_slot`), or, where `seed` is an input's number, from what that seed decides.
+    Integers lie between the last two inputs.
+    """
+
+    distribution: str
+    when: Callable[[Any], bool]
+    seed: int | None = None
+    cost: float = 8.0

@@ -15,7 +15,7 @@ class Kernel:
     """A fusion group: one loop nest, one library call, or one op run by Python."""
 
     kind: str
-    """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `split`, `scatter`,
+    """`loop`, `product` (a matrix product with its epilogue), `blas`, `assemble`, `split`, `scatter`, `random` (numbers),
     `check` (of its nodes' indices, which nothing is computed from yet), `assume` (a region's checks of extents),
     `host`, or `if` and `while`, whose code is that of the kernels in their regions."""
     nodes: tuple[int, ...]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VERSION = "abi 4"
+VERSION = "abi 5"
 """To be raised with any change here or in what the functions of `support` mean: it is part of programs' keys."""
 
 INSTANCE_VECTORCALL = 16
@@ -43,6 +43,9 @@ CONTEXT = _offsets((
 
 SLOT = _offsets(("data", "initialised", "layout", "bytes"))
 """A variable: 64-byte aligned buffer, whether it holds a value, the number of its dtype and shape, the bytes."""
+
+STREAM = _offsets(("key", "counter_hi", "next"))
+"""A random op's stream: its two seeds, and the number of the next block, which whoever draws moves on atomically."""
 
 SESSION = _offsets(("closed", "readers", "writers", "pins", "reading", "assigning"))
 """A session: steps that run without the GIL and read (`readers`) or write (`writers`) variables; steps with host ops

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import OpFailure, exception_type_from_error_code
 from stepjit_runtime.link import Linked
 from stepjit_runtime.manifest import Manifest
+from stepjit_runtime.random_stream import RandomStream
 from stepjit_runtime.resources import Record, Resources, Variable, layout_number
 from stepjit_runtime.trace import TraceBuffer
 
@@ -41,25 +42,29 @@ class Layout:
 
 
 class Executable:
-    """A program's code with the variables of one session that it works on.
+    """A program's code with the state of one session that it works on.
 
-    `variables` are the session's by slot; None for slots of other kinds.
+    `variables` are the session's by slot, None for slots of other kinds; `streams` are its streams of random numbers.
     """
 
     __slots__ = (
         "__weakref__", "_arena", "_array_pointers", "_data_pointers", "_layouts", "_slots", "constants", "linked",
-        "manifest", "poll", "resources", "variables",
+        "manifest", "poll", "resources", "streams", "variables",
     )  # fmt: skip
 
     def __init__(
-        self, linked: Linked, manifest: Manifest, resources: Resources, variables: Sequence[Variable | None] = ()
-    ) -> None:
+        self, linked: Linked, manifest: Manifest, resources: Resources, variables: Sequence[Variable | None] = (),
+        streams: Mapping[int, RandomStream] = {},
+    ) -> None:  # fmt: skip
         if len(variables) != len(manifest.slots):
             raise ValueError(f"the program has {len(manifest.slots)} slots, not {len(variables)}")
         self.linked, self.manifest, self.resources = linked, manifest, resources
         self.variables = tuple(variables)
         self.constants = tuple(_canonical(array) for array in manifest.constants)
-        self._slots = _words([variable.record.address if variable else 0 for variable in variables])
+        self.streams = dict(streams)
+        records = {k: variable.record for k, variable in enumerate(variables) if variable is not None}
+        records |= {k: stream.record for k, stream in self.streams.items()}
+        self._slots = _words([records[k].address if k in records else 0 for k in range(max(records, default=-1) + 1)])
         self._layouts = _words([_layout_of(slot) for slot in manifest.slots])
         self._data_pointers = _words([array.ctypes.data for array in self.constants])
         self._array_pointers = _words([id(array) for array in self.constants])

@@ -6,7 +6,7 @@ part of the contract between stored object code and this package: a change of me
 
 from __future__ import annotations
 
-from stepjit_runtime import abi, dtypes, support_crc, support_loops, support_memory, support_trace
+from stepjit_runtime import abi, dtypes, support_crc, support_loops, support_memory, support_random, support_trace
 
 ARRAY = {"type": 8, "data": 16, "nd": 24, "dims": 32, "descr": 56, "flags": 64}
 """Offsets in PyArrayObject, the same in numpy 1 and 2."""
@@ -64,6 +64,7 @@ PROTOTYPES = {
     **support_loops.PROTOTYPES,
     **support_crc.PROTOTYPES,
     **support_memory.PROTOTYPES,
+    **support_random.PROTOTYPES,
     **support_trace.PROTOTYPES,
 }
 """What steps declare, by name."""
@@ -472,7 +473,8 @@ no:
 def text() -> str:
     """The module's IR."""
     parts = [_SLOW, _FAIL, _PACK, _DROP, _SAME_DTYPE, _ARENA, _COPY_OBJECTS, _BOXED, _HOST, _UNBOX]
-    parts += [support_crc.text(), support_loops.text(), support_memory.text(), support_trace.text()]
+    parts += [support_crc.text(), support_loops.text(), support_memory.text()]
+    parts += [support_random.text(), support_trace.text()]
     data = [f"@{name} = external global i8" for name in DATA]
     declares = ["declare " + line for line in PYTHON.values()]
     return "\n".join([*data, *declares, *parts, '!1 = !{!"branch_weights", i32 2000, i32 1}'])

@@ -39,11 +39,12 @@ def _emit_check(point: Point, i: int, check: Check) -> None:
         value = b.convert(point.element(ref, point.var(LoopVar(loop.index))), dtypes.int64)
         unsigned = Value(value.ref, dtypes.uint64)
         outside = b.compare("ge", unsigned, Value(bound.ref, dtypes.uint64))
-        _fail_if(b, outside, (b.int64(number), loop.index, value, bound))
+        fail_if(b, outside, (b.int64(number), loop.index, value, bound))
         b.end_loop(loop)
 
 
-def _fail_if(b: Builder, condition: Value, status: Sequence[Value]) -> None:
+def fail_if(b: Builder, condition: Value, status: Sequence[Value]) -> None:
+    """Return from the kernel with a failure where the condition holds; `status` are the four numbers that tell it."""
     bad, good = b.label("bad"), b.label("good")
     b.branch_if(condition, bad, good, unlikely=True)
     b.start(bad)
@@ -68,7 +69,7 @@ def emit_assumptions(point: Point) -> Extent:
         else:
             fails = b.compare("ne" if check.holds == "eq" else "lt", a, c)
         told = [point.extent(extent) for extent in shown] + [b.int64(0)] * (3 - len(shown))
-        _fail_if(b, fails, (b.int64(number), *told))
+        fail_if(b, fails, (b.int64(number), *told))
     return 0
 
 

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower.builder import Value
+from stepjit_compiler.lower.entry_frame import POINTER
 from stepjit_compiler.lower.entry_module import module_text
 from stepjit_compiler.lower.entry_regions import Regions
 from stepjit_compiler.lower.entry_storage import born_later
 from stepjit_compiler.lower.entry_text import ARRAY
-from stepjit_compiler.lower.kernel_code import KernelCode
+from stepjit_compiler.lower.kernel_code import KernelCode, Stream
 from stepjit_compiler.plan import Buffer, Kernel, Plan
 from stepjit_runtime import abi, dtypes
 
@@ -136,6 +137,8 @@ class Entry(Regions):
         for param in code.params:
             if isinstance(param, (Dim, int)):
                 args.append(repr(self.extents.number(param)))
+            elif isinstance(param, Stream):
+                args.append(f"ptr {self.field(self.context('slots'), POINTER * param.slot).ref}")
             else:
                 args.append(f"ptr {self.pointer(Ref(*param)).ref}")
         if code.scratch != 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Ref
@@ -18,6 +18,12 @@ class Failure:
     code: int = 3
 
 
+class Stream(NamedTuple):
+    """A stream of random numbers: the session's record (`abi.STREAM`) of that slot."""
+
+    slot: int
+
+
 @dataclass(frozen=True)
 class KernelCode:
     """`define internal void|i1 @symbol(...)`.
@@ -29,8 +35,8 @@ class KernelCode:
 
     symbol: str
     text: str
-    params: tuple[Union[Ref, Dim], ...]
-    """A Ref stands for the pointer to the value's buffer, a Dim for its number."""
+    params: tuple[Union[Ref, Dim, Stream], ...]
+    """A Ref stands for the pointer to the value's buffer, a Stream for that to its record, a Dim for its number."""
     declarations: frozenset[str] = frozenset()
     """`declare ...` lines that the text needs."""
     failures: tuple[Failure, ...] = ()

@@ -8,12 +8,13 @@ from dataclasses import replace
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.lower.checks import emit_assumptions, emit_checks
-from stepjit_compiler.lower.kernel_code import KernelCode
+from stepjit_compiler.lower.kernel_code import KernelCode, Stream
 from stepjit_compiler.lower.loops import LoopNest
 from stepjit_compiler.lower.moves import emit_assemble, emit_scatter
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.products import emit_blas_product, emit_generated_product
-from stepjit_compiler.lowering import Elementwise, Indexed
+from stepjit_compiler.lower.random_kernels import emit_random
+from stepjit_compiler.lowering import Elementwise, Generate, Indexed
 from stepjit_compiler.passes.fuse import reader_of
 from stepjit_compiler.plan import Kernel, Plan
 from stepjit_compiler.step_builder import StepBuilder
@@ -67,6 +68,7 @@ _EMIT: dict[str, Callable[[Point], Extent]] = {
     "blas": emit_blas_product,
     "assemble": emit_assemble,
     "scatter": emit_scatter,
+    "random": emit_random,
     "check": lambda point: 0,
     "assume": emit_assumptions,
 }
@@ -78,6 +80,8 @@ def _function(point: Point, symbol: str, scratch: Extent, cost: Extent, inline: 
     for key, value in point.params.items():
         if isinstance(key, Dim):
             params.append(f"i64 {value.ref}")
+        elif isinstance(key, Stream):
+            params.append(f"ptr {value.ref}")
         else:
             params.append(f"ptr noalias {'' if key in written else 'readonly '}{value.ref}")
     if scratch != 0:
@@ -103,7 +107,7 @@ def _cost(plan: Plan, kernel: Kernel) -> Extent:
         node = step.nodes[i]
         op = opdef.lookup(node.op)
         lower_ = op.lower if op else None
-        each = lower_.cost if isinstance(lower_, (Elementwise, Indexed)) else 1.0
+        each = lower_.cost if isinstance(lower_, (Elementwise, Indexed, Generate)) else 1.0
         if kernel.kind in ("product", "blas") and i == kernel.nodes[0]:
             inner = step.type(node.inputs[0]).size
             columns = node.types[0].dims[-1]
@@ -111,7 +115,7 @@ def _cost(plan: Plan, kernel: Kernel) -> Extent:
         elif kernel.kind == "loop":
             work = work + dims.product(kernel.space) * max(int(each), 1)
         else:
-            work = work + sum((type_.size for type_ in node.types), start=0)
+            work = work + sum((type_.size for type_ in node.types), start=0) * max(int(each), 1)
     return 5 + work // ELEMENTS_PER_NS
 
 

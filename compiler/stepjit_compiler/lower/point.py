@@ -11,7 +11,7 @@ from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Node, Ref, Type
 from stepjit_compiler.lower.builder import Builder, Value
 from stepjit_compiler.lower.index import Index, LoopVar
-from stepjit_compiler.lower.kernel_code import Failure
+from stepjit_compiler.lower.kernel_code import Failure, Stream
 from stepjit_compiler.lowering import Alias, Elementwise, Indexed
 from stepjit_compiler.passes.fuse import root_of
 from stepjit_compiler.plan import Buffer, Kernel, Plan
@@ -34,7 +34,7 @@ class Point:
         self.b = Builder()
         self.members = set(kernel.nodes)
         self.params: dict[Any, Value] = {}
-        self.param_refs: list[Ref | Dim] = []
+        self.param_refs: list[Ref | Dim | Stream] = []
         self.allocas: list[str] = []
         self.failures: list[Failure] = []
         self.reader = reader
@@ -61,6 +61,13 @@ class Point:
             self.params[extent] = Value(f"%n{len(self.params)}", dtypes.int64)
             self.param_refs.append(extent)
         return self.params[extent]
+
+    def stream(self, stream: Stream) -> Value:
+        """The record of a stream of random numbers."""
+        if stream not in self.params:
+            self.params[stream] = Value(f"%s{len(self.params)}", None)
+            self.param_refs.append(stream)
+        return self.params[stream]
 
     # --- indices ---
 

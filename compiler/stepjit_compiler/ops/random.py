@@ -9,6 +9,7 @@ import numpy as np
 
 from stepjit_compiler import philox
 from stepjit_compiler.dims import Extent
+from stepjit_compiler.lowering import Generate
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
 from stepjit_compiler.ops.arguments import brief, fresh, integer, integers, number_input, safe_shape, shape_input
 from stepjit_compiler.philox import Source
@@ -40,6 +41,25 @@ def _shaped(x: Inference) -> list[ShapeLike]:
 _SEEDS = "seed: int = 0, seed2: int = 0"
 _Draw = Callable[[Source, int, Any], np.ndarray]
 
+
+def _knows_shape(call: Any) -> bool:
+    return call.known(0) is not None and len(call.inputs[0].dims) == 1
+
+
+def _knows_sound_bounds(call: Any) -> bool:
+    """Whether the shape is known, and the bounds are not known to be none: then the reference tells."""
+    low, high = (None if each is None else each.item() for each in (call.known(call.count - 2), call.known(call.count - 1)))
+    bad = isinstance(low, int) and isinstance(high, int) and low >= high
+    return _knows_shape(call) and not bad
+
+
+_COSTS = {"uniform": 8.0, "uniform_int": 16.0, "full_int": 8.0, "normal": 24.0, "truncated_normal": 48.0}
+
+
+def _native(distribution: str, seed: int | None = None) -> Generate:
+    when = _knows_sound_bounds if distribution == "uniform_int" else _knows_shape
+    return Generate(distribution, when, seed, _COSTS[distribution])
+
 # --- RandomUniform, RandomStandardNormal, TruncatedNormal ---
 
 
@@ -53,13 +73,13 @@ def _drawn(draw: _Draw) -> Callable[..., np.ndarray]:
     return reference
 
 
-for _name, _draw in (
-    ("RandomUniform", philox.uniform), ("RandomStandardNormal", philox.normal),
-    ("TruncatedNormal", philox.truncated_normal),
+for _name, _kind, _draw in (
+    ("RandomUniform", "uniform", philox.uniform), ("RandomStandardNormal", "normal", philox.normal),
+    ("TruncatedNormal", "truncated_normal", philox.truncated_normal),
 ):  # fmt: skip
     define(
         _name, "shape: T -> output: dtype", f"{_SEEDS}, dtype: type in float, T: type in index",
-        infer=_shaped, reference=_drawn(_draw), stateful=True,
+        infer=_shaped, reference=_drawn(_draw), stateful=True, lower=_native(_kind),
     )  # fmt: skip
 
 # --- RandomUniformInt ---
@@ -94,7 +114,7 @@ def _shaped_with_bounds(x: Inference) -> list[ShapeLike]:
 define(
     "RandomUniformInt", "shape: T, minval: Tout, maxval: Tout -> output: Tout",
     f"{_SEEDS}, Tout: type in index, T: type in index",
-    infer=_shaped_with_bounds, reference=_random_uniform_int, stateful=True,
+    infer=_shaped_with_bounds, reference=_random_uniform_int, stateful=True, lower=_native("uniform_int"),
 )  # fmt: skip
 
 # --- RandomShuffle ---
@@ -231,19 +251,19 @@ def _stateless(draw: _Draw) -> Callable[..., np.ndarray]:
 
 _STATELESS = "dtype: type in {}, T: type in index = int32, Tseed: type in {} = int64"
 
-for _name, _draw in (
-    ("StatelessRandomUniform", philox.uniform), ("StatelessRandomNormal", philox.normal),
-    ("StatelessTruncatedNormal", philox.truncated_normal),
+for _name, _kind, _draw in (
+    ("StatelessRandomUniform", "uniform", philox.uniform), ("StatelessRandomNormal", "normal", philox.normal),
+    ("StatelessTruncatedNormal", "truncated_normal", philox.truncated_normal),
 ):  # fmt: skip
     define(
         _name, "shape: T, seed: Tseed -> output: dtype", _STATELESS.format("float = float32", "index"),
-        infer=_stateless_shape, reference=_stateless(_draw),
+        infer=_stateless_shape, reference=_stateless(_draw), lower=_native(_kind, seed=1),
     )  # fmt: skip
 
 define(
     "StatelessRandomUniformFullInt", "shape: T, seed: Tseed -> output: dtype",
     _STATELESS.format("int32|int64|uint32|uint64 = uint64", "int32|int64|uint32|uint64"),
-    infer=_stateless_shape, reference=_stateless(philox.full_int),
+    infer=_stateless_shape, reference=_stateless(philox.full_int), lower=_native("full_int", seed=1),
 )  # fmt: skip
 
 # --- StatelessRandomUniformInt ---
@@ -269,6 +289,7 @@ define(
     "StatelessRandomUniformInt", "shape: T, seed: Tseed, minval: dtype, maxval: dtype -> output: dtype",
     "dtype: type in index, T: type in index, Tseed: type in index = int64",
     infer=_stateless_uniform_int_shape, reference=_stateless_uniform_int,
+    lower=_native("uniform_int", seed=1),
 )  # fmt: skip
 
 # --- StatelessMultinomial ---

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from stepjit_compiler import opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Ref, Step
-from stepjit_compiler.lowering import Alias, Check, Indexed, Scatter
+from stepjit_compiler.lowering import Alias, Check, Generate, Indexed, Scatter
 from stepjit_compiler.passes.fuse import reader_of, root_of
 from stepjit_compiler.plan import Kernel
 from stepjit_compiler.step_builder import StepBuilder
@@ -51,10 +51,20 @@ def failing(step: Step, kernels: Sequence[Kernel]) -> list[int]:
     for k, kernel in enumerate(kernels):
         wanted = {each for i in kernel.nodes for each in _held(step, reader, i)}
         runs = kernel.kind == "host" and step.nodes[kernel.nodes[0]].op != "_AssignAny"
-        if runs or kernel.kind in ("if", "while") or not wanted <= known:
+        if runs or kernel.kind in ("if", "while") or not wanted <= known or _draws_within(step, kernel):
             found.append(k)
         known |= wanted
     return found
+
+
+def _draws_within(step: Step, kernel: Kernel) -> bool:
+    """Whether the kernel draws random numbers between bounds that may turn out to be none."""
+    if kernel.kind != "random":
+        return False
+    bounds = step.nodes[kernel.nodes[0]].inputs[-2:]
+    op = opdef.lookup(step.nodes[kernel.nodes[0]].op)
+    assert op is not None and isinstance(op.lower, Generate)
+    return op.lower.distribution == "uniform_int" and any(step.nodes[ref.node].op != "Const" for ref in bounds)
 
 
 def checks_of(step: Step, reader: StepBuilder, i: int) -> list[Check]:

@@ -15,7 +15,17 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Node, Ref, Step
 from stepjit_compiler.lower.matmul import Product, choose
-from stepjit_compiler.lowering import Alias, Assemble, Contraction, Control, Elementwise, Indexed, Reduction, Scatter
+from stepjit_compiler.lowering import (
+    Alias,
+    Assemble,
+    Contraction,
+    Control,
+    Elementwise,
+    Generate,
+    Indexed,
+    Reduction,
+    Scatter,
+)
 from stepjit_compiler.opdef import OpDef
 from stepjit_compiler.passes.analyse import Facts
 from stepjit_compiler.plan import Kernel
@@ -62,7 +72,7 @@ def fuse(step: Step, facts: Facts) -> tuple[Kernel, ...]:
     return fusion.kernels()
 
 
-WHOLE = ("host", "if", "while", "check")
+WHOLE = ("host", "if", "while", "check", "random")
 """Kinds of groups that run as they are, for more than what they store."""
 
 SOURCES = ("_Feed", "_Read", "_Initialized", "Const", "_Dims")
@@ -108,6 +118,8 @@ class _Fusion:
             self._place_scatter(i)
         elif isinstance(op.lower, Control):
             self._open(op.lower.kind, (), i)
+        elif isinstance(op.lower, Generate):
+            self._open("random", node.types[0].dims, i)
         else:
             raise AssertionError(f"no way to lower {node.op}")
 

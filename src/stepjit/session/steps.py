@@ -26,6 +26,7 @@ from stepjit.session.attempts import (
 from stepjit.session.failures import extents_of, filled_in, op_error
 from stepjit.session.feeds import convert_feed
 from stepjit.session.host import host_function
+from stepjit.session.streams import streams_of
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import StepFailure, Type
@@ -239,7 +240,8 @@ class SessionStep:
         resources, manifest = self.session._resources, compiled.program.manifest
         ops = [pruned.ops[origin] if origin >= 0 else None for origin in compiled.origins]
         variables = [_variable(resources, slot, ops) for slot in manifest.slots]
-        executable = Executable(compiled.linked, manifest, resources, variables)
+        streams = streams_of(manifest.slots, [ops[slot.origin] for slot in manifest.slots], resources)
+        executable = Executable(compiled.linked, manifest, resources, variables, streams)
         guessed = any(is_guess(host, ops[host.origin] if host.origin >= 0 else None) for host in manifest.hosts)
         hosts = [host_function(host, ops, resources, variables, manifest.slots, guessed) for host in manifest.hosts]
         return Variant(executable, ops, hosts, compiled, len(pruned.ops))

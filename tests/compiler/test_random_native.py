@@ -1,0 +1,202 @@
+"""Native random numbers against the references: dtypes, sizes around those of vectors and groups, symbols, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from native_steps import Failed
+from stepjit_compiler import dims
+from stepjit_compiler.compile import compile_step
+from stepjit_compiler.interpret import interpret
+from stepjit_compiler.ir import Slot, Step, Type
+from stepjit_compiler.options import options
+from stepjit_compiler.step_builder import StepBuilder
+from stepjit_runtime import dtypes
+from stepjit_runtime.dtypes import DType
+from stepjit_runtime.executable import Executable
+from stepjit_runtime.random_stream import RandomStream
+from stepjit_runtime.resources import Resources
+from stepjit_runtime.step_callable import StepCallable
+
+SIZES = (0, 1, 3, 4, 5, 8, 31, 32, 33, 1023)
+SEEDS = (123 | 5 << 32, 456 | 9 << 40)
+
+
+class Case:
+    """One random op as a step over given feeds, with a stream for the interpreter and one for native code."""
+
+    def __init__(self, op: str, feeds: Sequence[Type], make_inputs: Any, stateful: bool, **attrs: Any) -> None:
+        slots = [Slot("stream", Type(dtypes.int64, ()), -1)] if stateful else []
+        builder = StepBuilder(feeds, slots)
+        inputs = make_inputs(builder, *[builder.feed(j) for j in range(len(feeds))])
+        if stateful:
+            attrs = {"seed": 0, "seed2": 0, "_slot": 0, **attrs}
+        node = builder.op(op, *inputs, **attrs)
+        self.step: Step = builder.finish([node], (), [node.node])
+        self.streams = [RandomStream(*SEEDS) for _ in range(2)]
+
+    def want(self, *arrays: np.ndarray) -> np.ndarray:
+        return interpret(self.step, arrays, (), {0: self.streams[0]})[0][0]
+
+    def native(self) -> StepCallable:
+        with options(verify=True):
+            compiled = compile_step(self.step)
+        manifest = compiled.program.manifest
+        assert not manifest.hosts
+        assert "random" in {kernel.kind for kernel in manifest.kernels}
+
+        def fail(*facts: int) -> None:
+            raise Failed(*facts)
+
+        slots = manifest.slots
+        executable = Executable(
+            compiled.linked, manifest, Resources(), [None] * len(slots), {k: self.streams[1] for k in range(len(slots))}
+        )
+        call = StepCallable(fail)
+        call.attach(executable.context(fail, fail))
+        return call
+
+    def compare(self, *arrays: np.ndarray, times: int = 2, ulps: int = 0) -> None:
+        call = self.native()
+        for _ in range(times):
+            (got,), want = call(*arrays), self.want(*arrays)
+            got = np.asarray(got)
+            assert (got.shape, got.dtype) == (want.shape, want.dtype)
+            if ulps:
+                np.testing.assert_array_max_ulp(got, want, ulps)
+            else:
+                np.testing.assert_array_equal(got, want)
+        assert self.streams[0].take(0) == self.streams[1].take(0)
+
+
+def sized(*extents: int) -> Any:
+    return lambda builder, *feeds: [builder.const(list(extents), dtypes.int32), *feeds]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [dtypes.float32, dtypes.float64], ids=str)
+def test_uniforms(dtype: DType, size: int) -> None:
+    Case("RandomUniform", [], sized(size), True, dtype=dtype).compare()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [dtypes.float32, dtypes.float64], ids=str)
+def test_normals(dtype: DType, size: int) -> None:
+    # float64 functions are right to a unit or two in the last place, float32 ones are rounded once from float64.
+    Case("RandomStandardNormal", [], sized(size), True, dtype=dtype).compare(ulps=1 if dtype is dtypes.float32 else 4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [dtypes.float32, dtypes.float64], ids=str)
+def test_truncated_normals(dtype: DType, size: int) -> None:
+    Case("TruncatedNormal", [], sized(size), True, dtype=dtype).compare(ulps=1 if dtype is dtypes.float32 else 4)
+
+
+def test_single_normals_seldom_differ_at_all() -> None:
+    case = Case("RandomStandardNormal", [], sized(100_000), True, dtype=dtypes.float32)
+    (got,) = case.native()()
+    assert np.count_nonzero(got != case.want()) <= 2
+
+
+@pytest.mark.parametrize("op", ["StatelessRandomUniform", "StatelessRandomNormal", "StatelessTruncatedNormal"])
+@pytest.mark.parametrize("seed_dtype", [dtypes.int32, dtypes.int64], ids=str)
+def test_stateless_floats(op: str, seed_dtype: DType) -> None:
+    case = Case(op, [Type(seed_dtype, (2,))], sized(3, 7), False, dtype=dtypes.float32)
+    for seed in ((0, 0), (5, -9), (-1, 2**31 - 1)):
+        case.compare(np.array(seed, seed_dtype.np), times=1, ulps=0 if op.endswith("Uniform") else 1)
+
+
+@pytest.mark.parametrize("dtype", [dtypes.int32, dtypes.int64, dtypes.uint32, dtypes.uint64], ids=str)
+def test_stateless_integers_of_all_bits(dtype: DType) -> None:
+    case = Case("StatelessRandomUniformFullInt", [Type(dtypes.int64, (2,))], sized(37), False, dtype=dtype)
+    case.compare(np.array([7, -3]), times=1)
+
+
+BOUNDS = [(-5, 100), (0, 64), (0, 2**31 - 1), (-(2**31), 2**31 - 1), (7, 8), (-(2**31), 0), (0, 3)]
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+@pytest.mark.parametrize("dtype", [dtypes.int32, dtypes.int64], ids=str)
+def test_integers_between_known_bounds(dtype: DType, bounds: tuple[int, int]) -> None:
+    def inputs(builder: StepBuilder) -> list[Any]:
+        return [builder.const([67], dtypes.int32), *(builder.const(each, dtype) for each in bounds)]
+
+    Case("RandomUniformInt", [], inputs, True).compare()
+
+
+@pytest.mark.parametrize("op", ["RandomUniformInt", "StatelessRandomUniformInt"])
+@pytest.mark.parametrize("dtype", [dtypes.int32, dtypes.int64], ids=str)
+def test_integers_between_fed_bounds(op: str, dtype: DType) -> None:
+    stateful = op.startswith("Random")
+
+    def inputs(builder: StepBuilder, low: Any, high: Any) -> list[Any]:
+        seed = [] if stateful else [builder.const([1, 2], dtypes.int64)]
+        return [builder.const([45], dtypes.int32), *seed, low, high]
+
+    case = Case(op, [Type(dtype, ())] * 2, inputs, stateful)
+    wide = [(-(2**63), 2**63 - 1), (-(2**40), 3)] if dtype is dtypes.int64 else []
+    for low, high in [*BOUNDS, *wide]:
+        case.compare(np.array(low, dtype.np), np.array(high, dtype.np), times=1)
+    with pytest.raises(Failed) as failed:
+        case.native()(np.array(3, dtype.np), np.array(-3, dtype.np))
+    assert failed.value.args[1:3] == (3, -3)
+
+
+def test_no_integers_need_no_bounds() -> None:
+    rows = dims.symbol("s0_0")
+
+    def inputs(builder: StepBuilder, x: Any, low: Any, high: Any) -> list[Any]:
+        return [builder.dims((rows,)), low, high]
+
+    case = Case("RandomUniformInt", [Type(dtypes.float32, (rows,)), *[Type(dtypes.int32, ())] * 2], inputs, True)
+    bound = np.int32(3).reshape(())
+    call = case.native()
+    assert np.asarray(call(np.zeros(0, np.float32), bound, bound)[0]).shape == (0,)
+    with pytest.raises(Failed):
+        call(np.zeros(2, np.float32), bound, bound)
+
+
+@pytest.mark.parametrize("op", ["RandomUniform", "RandomStandardNormal", "TruncatedNormal"])
+def test_unknown_extents(op: str) -> None:
+    rows = dims.symbol("s0_0")
+    case = Case(
+        op, [Type(dtypes.float32, (rows, 3))], lambda builder, x: [builder.dims((rows, 3))], True, dtype=dtypes.float32
+    )
+    call = case.native()
+    for n in (0, 2, 5, 21, 341, 7):
+        feed = np.zeros((n, 3), np.float32)
+        np.testing.assert_array_max_ulp(np.asarray(call(feed)[0]), case.want(feed), 1)
+
+
+def test_what_reads_the_numbers_sees_one_draw() -> None:
+    slots = [Slot("stream", Type(dtypes.int64, ()), -1)]
+    builder = StepBuilder([], slots)
+    drawn = builder.op("RandomUniform", builder.const([6, 5], dtypes.int32), dtype=dtypes.float32, _slot=0)
+    total = builder.reduce("Sum", builder.op("Square", drawn), [1])
+    step = builder.finish([drawn, total], (), [drawn.node])
+    stream = RandomStream(1, 2)
+    compiled = compile_step(step)
+    executable = Executable(compiled.linked, compiled.program.manifest, Resources(), [None], {0: stream})
+    call = StepCallable(lambda *facts: None)
+    call.attach(executable.context(lambda *facts: None, lambda *facts: None))
+    numbers, sums = call()
+    np.testing.assert_allclose(sums, np.square(numbers).sum(1), rtol=1e-6)
+    assert stream.take(0) == 30 * 256
+
+
+def test_a_stream_moves_on_where_nobody_takes_the_numbers() -> None:
+    slots = [Slot("stream", Type(dtypes.int64, ()), -1)]
+    builder = StepBuilder([], slots)
+    drawn = builder.op("RandomStandardNormal", builder.const([10], dtypes.int32), dtype=dtypes.float32, _slot=0)
+    step = builder.finish([], (), [drawn.node])
+    stream = RandomStream(1, 2)
+    compiled = compile_step(step)
+    executable = Executable(compiled.linked, compiled.program.manifest, Resources(), [None], {0: stream})
+    call = StepCallable(lambda *facts: None)
+    call.attach(executable.context(lambda *facts: None, lambda *facts: None))
+    assert call() == []
+    assert stream.take(0) == 2560
