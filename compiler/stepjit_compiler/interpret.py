@@ -105,10 +105,6 @@ class _Run:
         if node.op == "_AssignAny":
             self.assigned[node.attr["slot"]] = inputs[0]
             return
-        if node.op == "_ReadOr":
-            held = self.slots[node.attr["slot"]]
-            self.arrays[Ref(i, 0)] = inputs[0] if held is None else held
-            return
         if node.op == "Const":
             self.arrays[Ref(i, 0)] = node.attr["value"].array
             return

@@ -43,14 +43,6 @@ define("IsVariableInitialized", "ref: Ref(dtype) -> is_initialized: bool", "dtyp
 define("VarIsInitializedOp", "resource: resource -> is_initialized: bool", infer=scalar, stateful=True)
 
 
-# --- _InitializedValue, _ResourceInitializedValue: a variable's value, or its initial value while it has none ---
-# TF says this with a conditional; a step reads the variable when it runs (`prune` makes `_ReadOr` of both).
-define("_InitializedValue", "ref: Ref(T), initial_value: T -> value: T", "T: type",
-       infer=lambda x: [x.shape(1)], stateful=True)  # fmt: skip
-define("_ResourceInitializedValue", "resource: resource, initial_value: T -> value: T", "T: type",
-       infer=lambda x: [x.shape(1)], stateful=True)  # fmt: skip
-
-
 # --- Assign, AssignVariableOp ---
 def _assigned(x: Inference) -> list[ShapeLike]:
     if not x.attrs["validate_shape"]:

@@ -8,9 +8,6 @@ from stepjit_compiler.opdef import define, no_outputs, unchanged
 # --- _AssignAny: a variable takes a value of another shape, or of a dtype that native code doesn't write ---
 define("_AssignAny", "value: T -> ", "T: type, slot: int", infer=no_outputs, stateful=True)
 
-# --- _ReadOr: what a variable holds, or another value while it holds nothing ---
-define("_ReadOr", "other: T -> value: T", "T: type, slot: int", infer=unchanged, stateful=True)
-
 # --- _Copy: the same value in another place (`passes/part_swaps.py`) ---
 define("_Copy", "x: T -> y: T", "T: type", infer=unchanged, reference=lambda call, x: x,
        lower=Elementwise(lambda b, call, x: x))  # fmt: skip

@@ -224,8 +224,6 @@ class Translation:
             return
         elif op.type in ("IsVariableInitialized", "VarIsInitializedOp"):
             self._set(op, [self._is_initialized(number, op)])
-        elif op.type in ("_InitializedValue", "_ResourceInitializedValue"):
-            self._set(op, [self._initialized_value(op)])
         elif op.type == "ReadVariableOp" or op.type == "PlaceholderWithDefault":
             self._set(op, [self._value(op.inputs[0])])
         elif op.type in BRANCHES or op.type in LOOPS:
@@ -368,16 +366,6 @@ class Translation:
         if slot in self.current:
             return self.builder.const(True, dtypes.bool_)
         return self.builder.initialized(slot, number)
-
-    def _initialized_value(self, op: Any) -> Ref:
-        slot = self._slot_of(op)
-        if slot in self.current:
-            return self.current[slot]
-        node = self.builder.add(
-            "_ReadOr", [self._value(op.inputs[1])], {"T": op.attrs["T"], "slot": slot}, self.effects[-1:]
-        )
-        self.effects.append(node)
-        return Ref(node, 0)
 
     def _set(self, op: Any, refs: Sequence[Ref | Handle]) -> None:
         for tensor, ref in zip(op.outputs, refs):

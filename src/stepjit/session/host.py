@@ -82,11 +82,9 @@ def _settled(function: Host, resources: Resources, writes: bool) -> Host:
 def _compute(
     host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], owners: Sequence[Any]
 ) -> Callable[..., Any]:
-    if host.op in ("_AssignAny", "_ReadOr"):
+    if host.op == "_AssignAny":
         variable = variables[host.attrs["slot"]]
         assert variable is not None
-        if host.op == "_ReadOr":
-            return lambda other: variable.read() if variable.initialised else other
 
         def assign(value: np.ndarray) -> tuple[()]:
             variable.assign(value)
