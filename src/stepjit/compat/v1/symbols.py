@@ -36,6 +36,10 @@ from stepjit.ops.creation import (
     diag, diag_part, eye, fill, lin_space, linspace, matrix_band_part, matrix_diag, matrix_diag_part,
     matrix_set_diag, meshgrid, ones, ones_like, range, sequence_mask, zeros, zeros_like,
 )  # fmt: skip
+from stepjit.ops.decompositions import (
+    cholesky, cholesky_solve, matrix_determinant, matrix_inverse, matrix_solve, matrix_solve_ls,
+    matrix_triangular_solve, qr, self_adjoint_eig, self_adjoint_eigvals, svd,
+)  # fmt: skip
 from stepjit.ops.einsum import einsum
 from stepjit.ops.elementwise import (
     abs, acos, acosh, asin, asinh, atan, atanh, ceil, cos, cosh, digamma, erf, erfc, exp, expm1, floor, is_finite,
