@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from native_steps import Failed
+
 from stepjit_compiler import dims
 from stepjit_compiler.compile import compile_step
 from stepjit_compiler.interpret import interpret
@@ -54,7 +54,7 @@ class Case:
 
         slots = manifest.slots
         executable = Executable(
-            compiled.linked, manifest, Resources(), [None] * len(slots), {k: self.streams[1] for k in range(len(slots))}
+            compiled.linked, manifest, Resources(), [None] * len(slots), dict.fromkeys(range(len(slots)), self.streams[1])
         )
         call = StepCallable(fail)
         call.attach(executable.context(fail, fail))
