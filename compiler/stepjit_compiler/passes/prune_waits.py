@@ -11,16 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 from stepjit_compiler import opdef
 from stepjit_compiler.ir import Ref
-from stepjit_compiler.ops.queues import STARTS
 from stepjit_runtime.errors import OpFailure
 
 if TYPE_CHECKING:
     from stepjit_compiler.passes.prune import Translation
 
 
+def _starts() -> Mapping[str, str]:
+    # Whoever only imports stepjit shall not load the op families, which takes time.
+    from stepjit_compiler.ops.queues import STARTS
+
+    return STARTS
+
+
 def waiting_ops(ops: Sequence[Any]) -> frozenset[Any]:
     """The ops to be parted; none where there is but one."""
-    found = frozenset(op for op in ops if op.type in STARTS)
+    starts = _starts()
+    found = frozenset(op for op in ops if op.type in starts)
     return found if len(found) > 1 else frozenset()
 
 
@@ -50,7 +57,7 @@ class Waits:
         translation._set(op, [Ref(node, k) for k in range(len(op.outputs))])
 
     def _start(self, translation: Translation, op: Any) -> None:
-        kind = STARTS[op.type]
+        kind = _starts()[op.type]
         definition = opdef.lookup(kind)
         assert definition is not None
         attrs = {name: value for name, value in op.attrs.items() if name in definition.attr}
