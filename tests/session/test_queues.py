@@ -366,3 +366,30 @@ def test_many_threads_lose_nothing() -> None:
     for each in producers:
         each.result(5)
     assert sorted(taken) == list(range(400))
+
+
+def test_what_waits_does_not_keep_old_buffers_of_variables(session: tf.Session) -> None:
+    variable = tf.Variable([1.0], validate_shape=False)
+    value = tf.placeholder(tf.float32, [None])
+    resize = tf.assign(variable, value, validate_shape=False)
+    take = tf.FIFOQueue(1, tf.int32).dequeue()
+    session.run(variable.initializer)
+    waiting = started(lambda: session.run(take))
+    for size in range(2, 30):
+        session.run(resize, {value: np.ones(size)})
+    assert len(session._resources._retired) <= 1
+    session.close()
+    with pytest.raises(tf.errors.CancelledError):
+        waiting.result(5)
+
+
+def test_queues_of_imported_graphs() -> None:
+    with tf.Graph().as_default() as graph:
+        queue = tf.FIFOQueue(10, [tf.int32, tf.string], shapes=[[2], []], name="q")
+        numbers, texts = tf.placeholder(tf.int32, [None, 2], name="x"), tf.placeholder(tf.string, [None], name="y")
+        queue.enqueue_many([numbers, texts], name="put")
+        tf.identity(queue.dequeue_many(2)[0] * 2, name="out")
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(tf.GraphDef.FromString(graph.as_graph_def().SerializeToString()), name="")
+        session.run("put", {"x:0": [[1, 2], [3, 4]], "y:0": ["a", "b"]})
+        assert session.run("out:0").tolist() == [[2, 4], [6, 8]]

@@ -24,6 +24,8 @@ class Storage(Guards):
         self.codes = codes
         hosts = sum(kernel.kind == "host" for _, kernel in plan.walk())
         self.has_hosts = hosts > 0
+        # Python ops may wait long, as for queues: only what points to variables may keep their old buffers.
+        self.pinned = self.has_hosts and bool(self.reads | self.writes)
         self.first_host = len(plan.outputs)
         self.owned_count = self.first_host + hosts
         self.stored = {buffer.number for buffer in plan.buffers.values() if buffer.kind == "output"}
@@ -43,7 +45,7 @@ class Storage(Guards):
         """What kernels write to, as far as its size is known now."""
         self.owned = self.cell(max(1, self.owned_count))
         self.status = self.cell(4, "i64", clear=False) if any(code.failures for code in self.codes) else None
-        if self.has_hosts:
+        if self.pinned:
             self._count_in("pins", 1)
         for k, ref in enumerate(self.plan.outputs):
             if k in self.stored and not born_later(self.step.type(ref).dims):
@@ -180,7 +182,7 @@ class Storage(Guards):
         for cell in self.late_cells.values():
             memory = self.b.assign(f"load ptr, ptr {cell.ref}", None)
             self.b.raw(f"call void @free(ptr {memory.ref})")
-        if self.has_hosts:
+        if self.pinned:
             self._count_in("pins", -1)
         if self.arena_cell is not None:
             taken = self.b.assign(f"load ptr, ptr {self.arena_cell.ref}", None)
