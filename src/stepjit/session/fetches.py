@@ -82,6 +82,11 @@ class Fetches:
         """Whether the fetch is one tensor, op, variable or name rather than a structure."""
         return isinstance(fetch, (Tensor, Operation, str, bytes)) or hasattr(fetch, "_as_graph_element")
 
+    @staticmethod
+    def is_fixed(fetch: Any) -> bool:
+        """Whether the fetch stands for the same tensors as long as it lives."""
+        return Fetches.is_leaf(fetch) or isinstance(fetch, IndexedSlices) or hasattr(fetch, "_fetch_components")
+
     def _map(self, fetch: Any) -> Rebuild:
         if fetch is None:
             raise TypeError("Argument `fetch` = None has invalid type \"NoneType\". Cannot be None")

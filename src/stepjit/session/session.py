@@ -149,7 +149,7 @@ class BaseSession:
         try:
             key: Any = (kind, *fetches) if kind is list or kind is tuple else fetches
             # Mutable structures hash by identity, if at all: only what is its own value may stand for a step.
-            if kind in (list, tuple) or Fetches.is_leaf(fetches):
+            if kind in (list, tuple) or Fetches.is_fixed(fetches):
                 self._runs[(key, *feed_dict) if feed_dict else key] = run
         except TypeError:
             pass  # nested structures are mapped at each run; their steps are kept all the same
