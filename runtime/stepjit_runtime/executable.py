@@ -137,6 +137,12 @@ class Context:
     def address(self) -> int:
         return self._record.address
 
+    def unlink(self) -> None:
+        """Hand calls whose feeds don't fit to Python."""
+        self._record["next_entry"] = 0
+        self._record["next_context"] = 0
+        self.next = None
+
     def hand_on_to(self, other: Context) -> None:
         """Let calls whose feeds don't fit go to another variant."""
         self.next = other

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ def whole_lock() -> Any:
 def watch(resources: Resources) -> None:
     """Look after a session's counts and variables at forks."""
     _sessions.add(resources)
+
+
+_undo: Callable[[], object] | None = None
+
+
+def undo_in_children(call: Callable[[], object] | None) -> None:
+    """What a child calls that is forked from now on, for something that another thread meant to undo; None: nothing."""
+    global _undo
+    _undo = call
 
 
 class _Fork(threading.local):
@@ -83,6 +93,9 @@ def _after_in_child() -> None:
     for each in list(_locks):
         each._at_fork_reinit()
     _fork.quiet, _fork.locks = [], []
+    if _undo is not None:
+        _undo()
+    undo_in_children(None)
 
 
 if hasattr(os, "register_at_fork"):

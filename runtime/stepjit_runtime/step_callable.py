@@ -124,6 +124,7 @@ class StepCallable(_Native):  # type: ignore[misc]
     def attach(self, context: Context) -> None:
         """Try `context` for calls that none before it takes."""
         with _LOCK:
+            context.unlink()
             # Never dropped before the callable is: another thread may be inside any of them.
             self._contexts.append(context)
             if len(self._contexts) > 1:
@@ -136,7 +137,7 @@ class StepCallable(_Native):  # type: ignore[misc]
         """Be cold again: all calls go to `slow`, until the next `attach` starts a new list."""
         with _LOCK:
             _word(id(self) + abi.INSTANCE_VECTORCALL).value = None
-            self._retired = [*getattr(self, "_retired", ()), *self._contexts]
+            self._retired = {**getattr(self, "_retired", {}), **{id(context): context for context in self._contexts}}
             self._contexts = []
 
 

@@ -117,3 +117,21 @@ def test_an_op_that_is_only_to_run_may_fail() -> None:
             with pytest.raises(tf.errors.InvalidArgumentError) as failure:
                 session.run(op, {x: [1, 2, 3], i: 7})
             assert failure.value.op is op
+
+
+def test_variables_that_change_to_and_fro_compile_nothing_more() -> None:
+    x = tf.placeholder(tf.float64, [None])
+    v = tf.Variable(np.zeros(3), validate_shape=False)
+    update, twice = tf.assign(v, x, validate_shape=False), v * 2.0
+    with tf.Session() as session:
+        session.run(v.initializer)
+        read = session.make_callable(twice)
+        for _ in range(2):
+            for size in (3, 4, 5):
+                session.run(update.op, {x: np.full(size, float(size))})
+                same(read(), np.full(size, 2.0 * size))
+        before = session.compile_stats()
+        for size in (3, 5, 4, 4, 3):
+            session.run(update.op, {x: np.full(size, 1.0)})
+            same(read(), np.full(size, 2.0))
+        assert session.compile_stats() == before

@@ -48,6 +48,9 @@ Signature = tuple["tuple[int | None, ...]", ...]
 
 _COMPILING = forking.lock()
 
+KEPT_VARIANTS = 16
+"""Variants kept for one signature, each for other shapes of the variables."""
+
 
 class Variant:
     """A step compiled for one signature and bound to its session."""
@@ -107,12 +110,15 @@ class Variant:
 def collected_later() -> Iterator[None]:
     """Keep the garbage collector from looking through the graph again and again while many small objects are made."""
     was_on = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
+        if was_on:
+            forking.undo_in_children(gc.enable)
         yield
     finally:
         if was_on:
             gc.enable()
+            forking.undo_in_children(None)
 
 
 class SessionStep:
@@ -125,6 +131,8 @@ class SessionStep:
     ) -> None:
         self.session, self.fetches, self.targets, self.feeds = session, fetches, targets, feeds
         self.variants: dict[Signature, Variant] = {}
+        self._others: dict[Signature, list[Variant]] = {}
+        """By signature: variants for other shapes of variables than they have now."""
         self._static: set[str] = set()
         """Symbols that the step can only be compiled for as numbers."""
         self._told: dict[Any, Shapes] = {}
@@ -164,16 +172,17 @@ class SessionStep:
             # Other threads may add to both meanwhile.
             told, static = tuple(self._told.items()), frozenset(self._static)
             signature: Any = self.signature(shapes) + told
-            found = self.variants.get(signature)
-            if found is not None and not self._outdated(found):
+            found = self._fitting(signature)
+            if found is not None:
                 return found
             try:
                 with not_counted(), _COMPILING, collected_later():
                     # Another thread may have asked for the same, or ended the session.
-                    found = self.variants.get(signature)
-                    if found is None or self._outdated(found):
+                    found = self._fitting(signature)
+                    if found is None:
                         self.session._check_open()
-                        found = self.variants[signature] = self._compile(signature[: len(shapes)], shapes, dict(told))
+                        found = self._compile(signature[: len(shapes)], shapes, dict(told))
+                        self._put(signature, found)
                         self.session._count_variant(self)
                 return found
             except NeedsShapeError as error:
@@ -193,6 +202,25 @@ class SessionStep:
     def tell(self, found: ShapeFound) -> None:
         """Go by other shapes from now on."""
         self._told[found.op] = found.shapes
+
+    def _fitting(self, signature: Any) -> Variant | None:
+        """The variant of the signature for the shapes that variables have now."""
+        found = self.variants.get(signature)
+        if found is None or not self._outdated(found):
+            return found
+        for other in self._others.get(signature, ()):
+            if not self._outdated(other):
+                self._put(signature, other)
+                return other
+        return None
+
+    def _put(self, signature: Any, variant: Variant) -> None:
+        """Have a variant stand for its signature; those that did before are kept for when variables change back."""
+        before = self.variants.get(signature)
+        if before is not None:
+            kept = [each for each in (*self._others.get(signature, ()), before) if each is not variant]
+            self._others[signature] = kept[-KEPT_VARIANTS:]
+        self.variants[signature] = variant
 
     def _outdated(self, variant: Variant) -> bool:
         """Whether a variable has another shape than the variant was compiled for."""
@@ -275,6 +303,8 @@ class Binding:
         self.step, self.layout, self.exact = step, layout, exact
         self.callable = StepCallable(self.slow, self.explain)
         self._attached: set[int] = set()
+        self._contexts: dict[int, Context] = {}
+        """By id of a variant, which the context keeps."""
         self._shorter: dict[int, Binding] = {}
         self._guesses: dict[int, StepCallable] = {}
         """By id of a variant that has guessed shapes."""
@@ -297,7 +327,8 @@ class Binding:
             return self._guesses.get(key) or self._guesses.setdefault(key, self._guess(variant))
         if key not in self._attached:
             self._attached.add(key)
-            self.callable.attach(self._context(variant))
+            context = self._contexts.get(key) or self._contexts.setdefault(key, self._context(variant))
+            self.callable.attach(context)
         return self.callable
 
     def _guess(self, variant: Variant) -> StepCallable:
