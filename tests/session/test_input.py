@@ -137,6 +137,27 @@ def test_joined() -> None:
         assert [n for n in found if n >= 100] == [100, 101, 102, 103]
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_sparse_tensors(many: bool) -> None:
+    def make() -> Any:
+        n = numbers(4)
+        row = tf.SparseTensor(tf.expand_dims(tf.range(tf.cast(n, tf.int64)), 1), tf.range(n), [5])
+        if many:
+            row = tf.SparseTensor([[0, 1], [1, 0], [1, 4]], tf.stack([n, n + 10, n + 20]), [2, 5])
+        return tf.train.batch({"n": tf.stack([n, n]) if many else n, "row": row}, 4, enqueue_many=many)
+
+    with pipeline(make) as (session, batch):
+        assert batch["row"].dense_shape.shape.as_list() == [2] and batch["row"].indices.shape.as_list() == [None, 2]
+        found = session.run(batch)
+        assert found["row"].dense_shape.tolist() == [4, 5]
+        if many:
+            assert found["row"].indices.tolist() == [[0, 1], [1, 0], [1, 4], [2, 1], [3, 0], [3, 4]]
+            assert found["row"].values.tolist() == [0, 10, 20, 1, 11, 21]
+        else:
+            assert found["row"].indices.tolist() == [[1, 0], [2, 0], [2, 1], [3, 0], [3, 1], [3, 2]]
+            assert found["row"].values.tolist() == [0, 0, 1, 0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -46,6 +46,7 @@ from stepjit_compiler.ops import softmax as softmax
 from stepjit_compiler.ops import sparse as sparse
 from stepjit_compiler.ops import sparse_math as sparse_math
 from stepjit_compiler.ops import sparse_matmul as sparse_matmul
+from stepjit_compiler.ops import sparse_store as sparse_store
 from stepjit_compiler.ops import special as special
 from stepjit_compiler.ops import split as split
 from stepjit_compiler.ops import state as state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
@@ -11,6 +11,7 @@ from stepjit.framework.convert import convert_to_tensor
 from stepjit.framework.graph_keys import GraphKeys
 from stepjit.framework.scopes import control_dependencies, name_scope
 from stepjit.framework.shape import TensorShape, as_shape
+from stepjit.framework.sparse_tensor import SparseTensor
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
 from stepjit.ops.cond import cond
@@ -21,7 +22,7 @@ from stepjit.ops.queues import FIFOQueue, PaddingFIFOQueue, QueueBase, RandomShu
 from stepjit.ops.random import random_shuffle
 from stepjit.train.queue_runner import QueueRunner, add_queue_runner
 from stepjit.variables import Variable
-from stepjit_runtime.dtypes import bool_, int64, string
+from stepjit_runtime.dtypes import DType, bool_, int64, string
 
 # --- producers ---
 
@@ -132,32 +133,34 @@ def slice_input_producer(
 # --- batches ---
 
 
+_Value = Tensor | SparseTensor
+_MakeQueue = Callable[[list[DType], list[TensorShape]], QueueBase]
+"""`make(dtypes, shapes)` makes the queue that batches are gathered in."""
+
+
 def _as_list(tensors: Any) -> list[Any]:
     return [tensors[key] for key in sorted(tensors, key=str)] if isinstance(tensors, dict) else list(tensors)
 
 
-def _like(original: Any, tensors: Any) -> Any:
+def _like(original: Any, tensors: list[Any]) -> Any:
     """What a queue gave, in the structure that the user put in."""
-    if not isinstance(original, dict):
-        return tensors
-    tensors = tensors if isinstance(tensors, list) else [tensors]
-    return dict(zip(sorted(original, key=str), tensors))
+    if isinstance(original, dict):
+        return dict(zip(sorted(original, key=str), tensors))
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _converted(tensors: Any, caller: str) -> list[Tensor]:
-    if not len(tensors):
+def _converted(inputs: Sequence[Any], caller: str) -> list[list[_Value]]:
+    """Each of the inputs as a list of tensors; they must be alike."""
+    if not inputs or not all(len(tensors) for tensors in inputs):
         raise ValueError(f"Expected at least one tensor in {caller}().")
-    return [convert_to_tensor(each) for each in _as_list(tensors)]
-
-
-def _converted_join(tensors_list: Any, caller: str) -> list[list[Tensor]]:
-    found = [_converted(tensors, caller) for tensors in tensors_list]
-    if not found:
-        raise ValueError(f"Expected at least one input in {caller}().")
+    found = [
+        [each if isinstance(each, SparseTensor) else convert_to_tensor(each) for each in _as_list(tensors)]
+        for tensors in inputs
+    ]
     if len({len(tensors) for tensors in found}) > 1:
         raise ValueError(f"All inputs of {caller}() must have the same number of tensors.")
-    if len({tuple(tensor.dtype.base_dtype.name for tensor in tensors) for tensors in found}) > 1:
-        raise TypeError(f"All inputs of {caller}() must have the same dtypes.")
+    if len({tuple((type(each), each.dtype.base_dtype.name) for each in tensors) for tensors in found}) > 1:
+        raise TypeError(f"All inputs of {caller}() must have the same dtypes, and be sparse at the same places.")
     return found
 
 
@@ -172,14 +175,16 @@ def _checked_keep(keep_input: Any, enqueue_many: bool) -> Tensor:
     return keep
 
 
-def _element_shapes(lists: Sequence[Sequence[Tensor]], shapes: Any, enqueue_many: bool) -> list[TensorShape]:
-    """By component: the shape of an element in any of the lists."""
+def _element_shapes(lists: Sequence[Sequence[_Value]], shapes: Any, enqueue_many: bool) -> list[TensorShape]:
+    """By component: the shape of an element in any of the lists; of sparse ones, that of the number they go by."""
     if shapes is not None:
         return [as_shape(shape) for shape in shapes]
     merged: list[TensorShape] = []
     for tensors in zip(*lists):
-        shape = TensorShape(None)
+        shape = TensorShape([] if isinstance(tensors[0], SparseTensor) else None)
         for tensor in tensors:
+            if isinstance(tensor, SparseTensor):
+                continue
             if tensor.dims is None:
                 raise ValueError(f"Cannot infer Tensor's rank: {tensor}")
             shape = shape.merge_with(tensor.shape[1:] if enqueue_many else tensor.shape)
@@ -187,19 +192,20 @@ def _element_shapes(lists: Sequence[Sequence[Tensor]], shapes: Any, enqueue_many
     return merged
 
 
-def _fill(queue: QueueBase, lists: Sequence[Sequence[Tensor]], keep: Tensor | None, enqueue_many: bool) -> None:
-    """Let a queue runner put in what each list gives, one thread per list."""
-    add_queue_runner(QueueRunner(queue, [_enqueue(queue, list(tensors), keep, enqueue_many) for tensors in lists]))
+def _enqueue(queue: QueueBase, tensors: Sequence[_Value], keep: Tensor | None, enqueue_many: bool) -> Any:
+    def put() -> Operation:
+        # Inside the branch, so that nothing is stored for elements that are not kept.
+        dense = [_stored(queue, k, tensor, enqueue_many) for k, tensor in enumerate(tensors)]
+        return queue.enqueue_many(dense) if enqueue_many else queue.enqueue(dense)
 
-
-def _enqueue(queue: QueueBase, tensors: list[Tensor], keep: Tensor | None, enqueue_many: bool) -> Any:
-    put = queue.enqueue_many if enqueue_many else queue.enqueue
     kept = None if keep is None else constant_value(keep)
     if keep is None or (kept is not None and kept.all() and not kept.ndim):
-        return put(tensors)
+        return put()
     if keep.dims:
+        if any(isinstance(tensor, SparseTensor) for tensor in tensors):
+            raise ValueError("a vector as `keep_input` can't choose among the rows of a SparseTensor")
         return queue.enqueue_many([boolean_mask(tensor, keep) for tensor in tensors])
-    chosen = cond(keep, lambda: _done(put(tensors)), lambda: _done(no_op()))
+    chosen = cond(keep, lambda: _done(put()), lambda: _done(no_op()))
     return chosen.op
 
 
@@ -208,66 +214,62 @@ def _done(op: Operation) -> Tensor:
         return identity(convert_to_tensor(True))
 
 
-def _taken(queue: QueueBase, batch_size: Any, smaller: bool, name: str) -> Any:
-    return queue.dequeue_up_to(batch_size, name) if smaller else queue.dequeue_many(batch_size, name)
+def _store_name(queue: QueueBase, k: int) -> str:
+    return f"{queue.name}/sparse_{k}"
 
 
-def _batch(
-    caller: str, tensors: Any, keep_input: Any, batch_size: Any, num_threads: int, capacity: int, enqueue_many: bool,
-    shapes: Any, dynamic_pad: bool, smaller: bool, shared_name: str | None, name: str | None,
+def _stored(queue: QueueBase, k: int, tensor: _Value, enqueue_many: bool) -> Tensor:
+    """What goes through the queue: of a sparse tensor, the number under which the session keeps it."""
+    if not isinstance(tensor, SparseTensor):
+        return tensor
+    found: Tensor = apply_op(
+        "AddManySparseToTensorsMap" if enqueue_many else "AddSparseToTensorsMap", sparse_indices=tensor.indices,
+        sparse_values=tensor.values, sparse_shape=tensor.dense_shape, shared_name=_store_name(queue, k),
+    )  # fmt: skip
+    return found
+
+
+def _restored(queue: QueueBase, k: int, tensor: Tensor, like: _Value, enqueue_many: bool) -> _Value:
+    if not isinstance(like, SparseTensor):
+        return tensor
+    indices, values, shape = apply_op(
+        "TakeManySparseFromTensorsMap", sparse_handles=tensor, dtype=like.dtype, shared_name=_store_name(queue, k)
+    )
+    rank = like.dense_shape.shape.as_list()[0] if like.dense_shape.dims is not None else None
+    if rank is not None:
+        indices.set_shape([None, rank + (not enqueue_many)])
+        shape.set_shape([rank + (not enqueue_many)])
+    return SparseTensor(indices, values, shape)
+
+
+def _batched(
+    caller: str, scope_name: str, inputs: Sequence[Any], make: _MakeQueue, keep_input: Any, batch_size: Any,
+    enqueue_many: bool, shapes: Any, smaller: bool, name: str | None, num_threads: int = 1,
 ) -> Any:  # fmt: skip
-    with name_scope(name, "batch", _as_list(tensors)) as scope:
-        converted = _converted(tensors, caller)
+    """Batches of what the inputs give, each of them computed by `num_threads` threads of a queue runner."""
+    given = [each.values if isinstance(each, SparseTensor) else each for part in inputs for each in _as_list(part)]
+    with name_scope(name, scope_name, given) as scope:
+        lists = _converted(inputs, caller)
         keep = None if keep_input is None else _checked_keep(keep_input, enqueue_many)
-        kind = PaddingFIFOQueue if dynamic_pad else FIFOQueue
-        dtypes = [tensor.dtype.base_dtype for tensor in converted]
-        found = _element_shapes([converted], shapes, enqueue_many)
-        queue = kind(capacity, dtypes, found, shared_name=shared_name)
-        add_queue_runner(QueueRunner(queue, [_enqueue(queue, converted, keep, enqueue_many)] * num_threads))
-        return _like(tensors, _taken(queue, batch_size, smaller, scope))
+        dtypes = [int64 if isinstance(each, SparseTensor) else each.dtype.base_dtype for each in lists[0]]
+        queue = make(dtypes, _element_shapes(lists, shapes, enqueue_many))
+        ops = [_enqueue(queue, tensors, keep, enqueue_many) for tensors in lists]
+        add_queue_runner(QueueRunner(queue, ops * num_threads))
+        taken = queue.dequeue_up_to(batch_size, scope) if smaller else queue.dequeue_many(batch_size, scope)
+        parts = taken if isinstance(taken, list) else [taken]
+        found = [_restored(queue, k, part, lists[0][k], enqueue_many) for k, part in enumerate(parts)]
+        return _like(inputs[0], found)
 
 
-def _batch_join(
-    caller: str, tensors_list: Any, keep_input: Any, batch_size: Any, capacity: int, enqueue_many: bool, shapes: Any,
-    dynamic_pad: bool, smaller: bool, shared_name: str | None, name: str | None,
-) -> Any:  # fmt: skip
-    with name_scope(name, "batch_join", [each for tensors in tensors_list for each in _as_list(tensors)]) as scope:
-        lists = _converted_join(tensors_list, caller)
-        keep = None if keep_input is None else _checked_keep(keep_input, enqueue_many)
-        kind = PaddingFIFOQueue if dynamic_pad else FIFOQueue
-        dtypes = [tensor.dtype.base_dtype for tensor in lists[0]]
-        queue = kind(capacity, dtypes, _element_shapes(lists, shapes, enqueue_many), shared_name=shared_name)
-        _fill(queue, lists, keep, enqueue_many)
-        return _like(tensors_list[0], _taken(queue, batch_size, smaller, scope))
+def _in_order(capacity: int, dynamic_pad: bool, shared_name: str | None) -> _MakeQueue:
+    kind = PaddingFIFOQueue if dynamic_pad else FIFOQueue
+    return lambda dtypes, shapes: kind(capacity, dtypes, shapes, shared_name=shared_name)
 
 
-def _shuffle_batch(
-    caller: str, tensors: Any, keep_input: Any, batch_size: Any, num_threads: int, capacity: int, least: int,
-    seed: int | None, enqueue_many: bool, shapes: Any, smaller: bool, shared_name: str | None, name: str | None,
-) -> Any:  # fmt: skip
-    with name_scope(name, "shuffle_batch", _as_list(tensors)) as scope:
-        converted = _converted(tensors, caller)
-        keep = None if keep_input is None else _checked_keep(keep_input, enqueue_many)
-        dtypes = [tensor.dtype.base_dtype for tensor in converted]
-        found = _element_shapes([converted], shapes, enqueue_many)
-        queue = RandomShuffleQueue(capacity, least, dtypes, found, seed=seed, shared_name=shared_name)
-        add_queue_runner(QueueRunner(queue, [_enqueue(queue, converted, keep, enqueue_many)] * num_threads))
-        return _like(tensors, _taken(queue, batch_size, smaller, scope))
-
-
-def _shuffle_batch_join(
-    caller: str, tensors_list: Any, keep_input: Any, batch_size: Any, capacity: int, least: int, seed: int | None,
-    enqueue_many: bool, shapes: Any, smaller: bool, shared_name: str | None, name: str | None,
-) -> Any:  # fmt: skip
-    values = [each for tensors in tensors_list for each in _as_list(tensors)]
-    with name_scope(name, "shuffle_batch_join", values) as scope:
-        lists = _converted_join(tensors_list, caller)
-        keep = None if keep_input is None else _checked_keep(keep_input, enqueue_many)
-        dtypes = [tensor.dtype.base_dtype for tensor in lists[0]]
-        found = _element_shapes(lists, shapes, enqueue_many)
-        queue = RandomShuffleQueue(capacity, least, dtypes, found, seed=seed, shared_name=shared_name)
-        _fill(queue, lists, keep, enqueue_many)
-        return _like(tensors_list[0], _taken(queue, batch_size, smaller, scope))
+def _shuffled(capacity: int, least: int, seed: int | None, shared_name: str | None) -> _MakeQueue:
+    return lambda dtypes, shapes: RandomShuffleQueue(
+        capacity, least, dtypes, shapes, seed=seed, shared_name=shared_name
+    )
 
 
 def batch(
@@ -281,9 +283,10 @@ def batch(
     dynamic_pad: elements may differ in extents, and are padded to the largest of the batch.
     Gives the same structure with a new first dimension; of a list of one, the tensor.
     """
-    return _batch(
-        "batch", tensors, None, batch_size, num_threads, capacity, enqueue_many, shapes, dynamic_pad,
-        allow_smaller_final_batch, shared_name, name,
+    make = _in_order(capacity, dynamic_pad, shared_name)
+    return _batched(
+        "batch", "batch", [tensors], make, None, batch_size, enqueue_many, shapes,
+        allow_smaller_final_batch, name, num_threads,
     )  # fmt: skip
 
 
@@ -293,9 +296,10 @@ def maybe_batch(
     allow_smaller_final_batch: bool = False, shared_name: str | None = None, name: str | None = None,
 ) -> Any:  # fmt: skip
     """`batch` of those elements for which `keep_input`, a bool (with `enqueue_many` also one per row), holds."""
-    return _batch(
-        "maybe_batch", tensors, keep_input, batch_size, num_threads, capacity, enqueue_many, shapes, dynamic_pad,
-        allow_smaller_final_batch, shared_name, name,
+    make = _in_order(capacity, dynamic_pad, shared_name)
+    return _batched(
+        "maybe_batch", "batch", [tensors], make, keep_input, batch_size, enqueue_many, shapes,
+        allow_smaller_final_batch, name, num_threads,
     )  # fmt: skip
 
 
@@ -305,9 +309,10 @@ def batch_join(
     name: str | None = None,
 ) -> Any:  # fmt: skip
     """`batch` from several lists of tensors, each computed by a thread of its own."""
-    return _batch_join(
-        "batch_join", tensors_list, None, batch_size, capacity, enqueue_many, shapes, dynamic_pad,
-        allow_smaller_final_batch, shared_name, name,
+    make = _in_order(capacity, dynamic_pad, shared_name)
+    return _batched(
+        "batch_join", "batch_join", tensors_list, make, None, batch_size, enqueue_many, shapes,
+        allow_smaller_final_batch, name,
     )  # fmt: skip
 
 
@@ -317,9 +322,10 @@ def maybe_batch_join(
     shared_name: str | None = None, name: str | None = None,
 ) -> Any:  # fmt: skip
     """`batch_join` of those elements for which `keep_input` holds."""
-    return _batch_join(
-        "maybe_batch_join", tensors_list, keep_input, batch_size, capacity, enqueue_many, shapes, dynamic_pad,
-        allow_smaller_final_batch, shared_name, name,
+    make = _in_order(capacity, dynamic_pad, shared_name)
+    return _batched(
+        "maybe_batch_join", "batch_join", tensors_list, make, keep_input, batch_size, enqueue_many, shapes,
+        allow_smaller_final_batch, name,
     )  # fmt: skip
 
 
@@ -329,9 +335,10 @@ def shuffle_batch(
     shared_name: str | None = None, name: str | None = None,
 ) -> Any:  # fmt: skip
     """`batch` of elements in random order, drawn from more than `min_after_dequeue` of them."""
-    return _shuffle_batch(
-        "shuffle_batch", tensors, None, batch_size, num_threads, capacity, min_after_dequeue, seed, enqueue_many,
-        shapes, allow_smaller_final_batch, shared_name, name,
+    make = _shuffled(capacity, min_after_dequeue, seed, shared_name)
+    return _batched(
+        "shuffle_batch", "shuffle_batch", [tensors], make, None, batch_size, enqueue_many, shapes,
+        allow_smaller_final_batch, name, num_threads,
     )  # fmt: skip
 
 
@@ -341,9 +348,10 @@ def maybe_shuffle_batch(
     shared_name: str | None = None, name: str | None = None,
 ) -> Any:  # fmt: skip
     """`shuffle_batch` of those elements for which `keep_input` holds."""
-    return _shuffle_batch(
-        "maybe_shuffle_batch", tensors, keep_input, batch_size, num_threads, capacity, min_after_dequeue, seed,
-        enqueue_many, shapes, allow_smaller_final_batch, shared_name, name,
+    make = _shuffled(capacity, min_after_dequeue, seed, shared_name)
+    return _batched(
+        "maybe_shuffle_batch", "shuffle_batch", [tensors], make, keep_input, batch_size, enqueue_many, shapes,
+        allow_smaller_final_batch, name, num_threads,
     )  # fmt: skip
 
 
@@ -353,9 +361,10 @@ def shuffle_batch_join(
     shared_name: str | None = None, name: str | None = None,
 ) -> Any:  # fmt: skip
     """`shuffle_batch` from several lists of tensors, each computed by a thread of its own."""
-    return _shuffle_batch_join(
-        "shuffle_batch_join", tensors_list, None, batch_size, capacity, min_after_dequeue, seed, enqueue_many, shapes,
-        allow_smaller_final_batch, shared_name, name,
+    make = _shuffled(capacity, min_after_dequeue, seed, shared_name)
+    return _batched(
+        "shuffle_batch_join", "shuffle_batch_join", tensors_list, make, None, batch_size, enqueue_many, shapes,
+        allow_smaller_final_batch, name,
     )  # fmt: skip
 
 
@@ -365,7 +374,8 @@ def maybe_shuffle_batch_join(
     shared_name: str | None = None, name: str | None = None,
 ) -> Any:  # fmt: skip
     """`shuffle_batch_join` of those elements for which `keep_input` holds."""
-    return _shuffle_batch_join(
-        "maybe_shuffle_batch_join", tensors_list, keep_input, batch_size, capacity, min_after_dequeue, seed,
-        enqueue_many, shapes, allow_smaller_final_batch, shared_name, name,
+    make = _shuffled(capacity, min_after_dequeue, seed, shared_name)
+    return _batched(
+        "maybe_shuffle_batch_join", "shuffle_batch_join", tensors_list, make, keep_input, batch_size, enqueue_many, shapes,
+        allow_smaller_final_batch, name,
     )  # fmt: skip
