@@ -4,6 +4,7 @@ from stepjit_compiler.ops import activations as activations
 from stepjit_compiler.ops import arithmetic as arithmetic
 from stepjit_compiler.ops import array as array
 from stepjit_compiler.ops import bands as bands
+from stepjit_compiler.ops import batch_norm as batch_norm
 from stepjit_compiler.ops import bitwise as bitwise
 from stepjit_compiler.ops import blocks as blocks
 from stepjit_compiler.ops import cast as cast
@@ -11,8 +12,13 @@ from stepjit_compiler.ops import comparison as comparison
 from stepjit_compiler.ops import complex as complex
 from stepjit_compiler.ops import control as control
 from stepjit_compiler.ops import control_flow as control_flow
+from stepjit_compiler.ops import control_v1 as control_v1
+from stepjit_compiler.ops import conv as conv
 from stepjit_compiler.ops import decode as decode
+from stepjit_compiler.ops import decompositions as decompositions
+from stepjit_compiler.ops import depthwise as depthwise
 from stepjit_compiler.ops import diagonal as diagonal
+from stepjit_compiler.ops import dilation as dilation
 from stepjit_compiler.ops import division as division
 from stepjit_compiler.ops import edit_distance as edit_distance
 from stepjit_compiler.ops import elementary as elementary
@@ -20,10 +26,13 @@ from stepjit_compiler.ops import fake_quant as fake_quant
 from stepjit_compiler.ops import fill as fill
 from stepjit_compiler.ops import gather as gather
 from stepjit_compiler.ops import linalg as linalg
+from stepjit_compiler.ops import linalg as linalg
 from stepjit_compiler.ops import matmul as matmul
+from stepjit_compiler.ops import matrix_functions as matrix_functions
 from stepjit_compiler.ops import nn as nn
 from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import parsing as parsing
+from stepjit_compiler.ops import pooling as pooling
 from stepjit_compiler.ops import printing as printing
 from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import random as random

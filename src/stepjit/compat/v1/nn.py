@@ -11,6 +11,15 @@ from stepjit.ops.activations import (
     bias_add, crelu, elu, leaky_relu, log_softmax, relu, relu6, relu_layer, selu, softmax, softplus, softsign,
     swish, xw_plus_b,
 )  # fmt: skip
+from stepjit.ops.batch_norm import (
+    batch_norm_with_global_normalization, fused_batch_norm, local_response_normalization, lrn,
+)  # fmt: skip
+from stepjit.ops.convolution import (
+    atrous_conv2d, atrous_conv2d_transpose, conv1d, conv1d_transpose, conv2d, conv2d_backprop_filter,
+    conv2d_backprop_input, conv2d_transpose, conv3d, conv3d_backprop_filter, conv3d_transpose, conv_transpose,
+    convolution, depthwise_conv2d, depthwise_conv2d_backprop_filter, depthwise_conv2d_backprop_input,
+    depthwise_conv2d_native, separable_conv2d,
+)  # fmt: skip
 from stepjit.ops.cross_entropy import (
     l2_loss, log_poisson_loss, sigmoid_cross_entropy_with_logits, softmax_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits,
@@ -22,7 +31,18 @@ from stepjit.ops.normalization import (
     batch_normalization, dropout, embedding_lookup, l2_normalize, moments, normalize_moments, sufficient_statistics,
     weighted_moments, zero_fraction,
 )  # fmt: skip
+from stepjit.ops.pooling import (
+    avg_pool, avg_pool1d, avg_pool3d, dilation2d, erosion2d, max_pool, max_pool1d, max_pool2d, max_pool3d,
+    max_pool_with_argmax, pool, with_space_to_batch,
+)  # fmt: skip
 from stepjit.ops.segments import in_top_k, top_k
+
+avg_pool2d = avg_pool
+avg_pool_v2 = avg_pool
+max_pool_v2 = max_pool
+conv3d_backprop_filter_v2 = conv3d_backprop_filter
+depthwise_conv2d_native_backprop_filter = depthwise_conv2d_backprop_filter
+depthwise_conv2d_native_backprop_input = depthwise_conv2d_backprop_input
 
 _RECURRENT = frozenset({
     "bidirectional_dynamic_rnn", "dynamic_rnn", "raw_rnn", "static_bidirectional_rnn", "static_rnn",

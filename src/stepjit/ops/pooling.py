@@ -1,0 +1,375 @@
+"""Pooling of images, rows and volumes, dilation, and operations between blocks of space, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from stepjit.framework.apply import apply_op
+from stepjit.framework.constant_value import constant_value
+from stepjit.framework.convert import convert_to_tensor
+from stepjit.framework.registry import RegisterGradient
+from stepjit.framework.scopes import name_scope
+from stepjit.framework.tensor import Operation, Tensor
+from stepjit.ops.array import expand_dims, squeeze
+from stepjit.ops.broadcasting import static_shape
+from stepjit.ops.convolution import channel_index, per_dimension, split_padding
+from stepjit.ops.layout import batch_to_space_nd, space_to_batch_nd
+from stepjit.ops.reductions import either
+from stepjit_runtime import dtypes
+
+Grads = Sequence[Any]
+
+
+def _options(op: Operation, *names: str) -> dict[str, Any]:
+    return {key: op.attrs[key] for key in names if key in op.attrs}
+
+
+def _pool_options(op: Operation) -> dict[str, Any]:
+    return _options(op, "ksize", "strides", "padding", "data_format", "explicit_paddings")
+
+
+def _zeros(x: Tensor) -> Tensor:
+    return apply_op("ZerosLike", x=x)
+
+
+# --- Images ---
+
+
+def max_pool(
+    value: Any, ksize: Any = None, strides: Any = None, padding: Any = None, data_format: str | None = "NHWC",
+    name: str | None = None, input: Any = None,
+) -> Tensor:  # fmt: skip
+    """The largest of every window; `padding` may be pairs (before, after) for each dimension."""
+    value = either("input", input, "value", value)
+    layout = data_format or "NHWC"
+    channel = channel_index(layout, 2)
+    kind, explicit = split_padding(padding)
+    with name_scope(name, "MaxPool", [value]) as scope:
+        return apply_op(
+            "MaxPool", input=value, ksize=per_dimension(ksize, 2, channel, "ksize"),
+            strides=per_dimension(strides, 2, channel, "strides"), padding=kind, explicit_paddings=explicit,
+            data_format=layout, name=scope,
+        )  # fmt: skip
+
+
+def avg_pool(
+    value: Any, ksize: Any = None, strides: Any = None, padding: Any = None, data_format: str | None = "NHWC",
+    name: str | None = None, input: Any = None,
+) -> Tensor:  # fmt: skip
+    """The mean of what of every window lies inside the image."""
+    value = either("input", input, "value", value)
+    layout = data_format or "NHWC"
+    channel = channel_index(layout, 2)
+    with name_scope(name, "AvgPool", [value]) as scope:
+        return apply_op(
+            "AvgPool", value=value, ksize=per_dimension(ksize, 2, channel, "ksize"),
+            strides=per_dimension(strides, 2, channel, "strides"), padding=padding, data_format=layout, name=scope,
+        )  # fmt: skip
+
+
+def max_pool2d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NHWC", name: str | None = None
+) -> Tensor:
+    """`max_pool` of images."""
+    return max_pool(input, ksize, strides, padding, data_format, name)
+
+
+def max_pool_with_argmax(
+    input: Any, ksize: Any, strides: Any, padding: str, data_format: str = "NHWC", Targmax: Any = None,
+    name: str | None = None, output_dtype: Any = None, include_batch_in_index: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(the largest of every window, its flat index in the image, or in the batch)."""
+    if data_format != "NHWC":
+        raise ValueError("`data_format` values other than 'NHWC' are not supported. Received: data_format=" + data_format)
+    found = apply_op(
+        "MaxPoolWithArgmax", input=input, ksize=per_dimension(ksize, 2, 3, "ksize"),
+        strides=per_dimension(strides, 2, 3, "strides"), padding=padding,
+        Targmax=either("output_dtype", output_dtype, "Targmax", Targmax) or dtypes.int64,
+        include_batch_in_index=include_batch_in_index, name=name,
+    )  # fmt: skip
+    return found[0], found[1]
+
+
+@RegisterGradient("MaxPool")
+def _max_pool_grad(op: Operation, grad: Tensor) -> Tensor:
+    return apply_op("MaxPoolGrad", orig_input=op.inputs[0], orig_output=op.outputs[0], grad=grad, **_pool_options(op))
+
+
+@RegisterGradient("MaxPoolGrad")
+def _max_pool_grad_grad(op: Operation, grad: Tensor) -> Grads:
+    x, y = op.inputs[:2]
+    options = _options(op, "ksize", "strides", "padding", "data_format")
+    return [_zeros(x), _zeros(y), apply_op("MaxPoolGradGrad", orig_input=x, orig_output=y, grad=grad, **options)]
+
+
+@RegisterGradient("MaxPoolGradGrad")
+def _max_pool_grad_grad_grad(op: Operation, grad: Tensor) -> Grads:
+    x, y = op.inputs[:2]
+    back = apply_op("MaxPoolGrad", orig_input=x, orig_output=y, grad=grad, **_pool_options(op))
+    return [_zeros(x), _zeros(y), back]
+
+
+@RegisterGradient("MaxPoolV2")
+def _max_pool_v2_grad(op: Operation, grad: Tensor) -> Grads:
+    x, sizes, strides = op.inputs
+    options = _options(op, "padding", "data_format")
+    y = op.outputs[0]
+    back = apply_op("MaxPoolGradV2", orig_input=x, orig_output=y, grad=grad, ksize=sizes, strides=strides, **options)
+    return [back, None, None]
+
+
+@RegisterGradient("MaxPoolGradV2")
+def _max_pool_grad_v2_grad(op: Operation, grad: Tensor) -> Grads:
+    x, y, _, sizes, strides = op.inputs
+    again = apply_op(
+        "MaxPoolGradGradV2", orig_input=x, orig_output=y, grad=grad, ksize=sizes, strides=strides,
+        **_options(op, "padding", "data_format"),
+    )  # fmt: skip
+    return [_zeros(x), _zeros(y), again, None, None]
+
+
+@RegisterGradient("MaxPoolWithArgmax")
+def _max_pool_argmax_grad(op: Operation, grad: Tensor, _: Any) -> Tensor:
+    options = _options(op, "ksize", "strides", "padding", "include_batch_in_index")
+    return apply_op("MaxPoolGradWithArgmax", input=op.inputs[0], grad=grad, argmax=op.outputs[1], **options)
+
+
+@RegisterGradient("AvgPool")
+def _avg_pool_grad(op: Operation, grad: Tensor) -> Tensor:
+    return apply_op("AvgPoolGrad", orig_input_shape=static_shape(op.inputs[0]), grad=grad, **_pool_options(op))
+
+
+@RegisterGradient("AvgPoolGrad")
+def _avg_pool_grad_grad(op: Operation, grad: Tensor) -> Grads:
+    return [None, apply_op("AvgPool", value=grad, **_pool_options(op))]
+
+
+# --- Rows ---
+
+
+def _pool_rows(
+    pool_images: Callable[..., Tensor], kind: str, input: Any, ksize: Any, strides: Any, padding: Any, layout: str,
+    name: str | None,
+) -> Tensor:  # fmt: skip
+    with name_scope(name, kind, [input]) as scope:
+        if layout not in ("NWC", "NCW"):
+            raise ValueError(f"`data_format` must be 'NWC' or 'NCW'. Received: data_format={layout}")
+        channel = 1 if layout == "NCW" else 2
+        axis = 2 if channel == 1 else 1
+        numbers = [per_dimension(value, 1, channel, text) for value, text in ((ksize, "ksize"), (strides, "strides"))]
+        sizes, steps = ([*each[:axis], 1, *each[axis:]] for each in numbers)
+        if isinstance(padding, (list, tuple)):
+            padding = [*padding[:axis], (0, 0), *padding[axis:]]
+        images = "NCHW" if channel == 1 else "NHWC"
+        result = pool_images(expand_dims(input, axis), sizes, steps, padding, images)
+        return squeeze(result, [axis], name=scope)
+
+
+def max_pool1d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NWC", name: str | None = None
+) -> Tensor:
+    """`max_pool` of rows [batch, width, channels]."""
+    return _pool_rows(max_pool, "MaxPool1d", input, ksize, strides, padding, data_format, name)
+
+
+def avg_pool1d(
+    input: Any, ksize: Any, strides: Any, padding: Any, data_format: str = "NWC", name: str | None = None
+) -> Tensor:
+    """`avg_pool` of rows [batch, width, channels]."""
+    return _pool_rows(avg_pool, "AvgPool1D", input, ksize, strides, padding, data_format, name)
+
+
+# --- Volumes ---
+
+
+def max_pool3d(
+    input: Any, ksize: Any, strides: Any, padding: str, data_format: str = "NDHWC", name: str | None = None
+) -> Tensor:
+    """`max_pool` of volumes [batch, depth, height, width, channels]."""
+    layout = data_format or "NDHWC"
+    channel = channel_index(layout, 3)
+    with name_scope(name, "MaxPool3D", [input]) as scope:
+        return apply_op(
+            "MaxPool3D", input=input, ksize=per_dimension(ksize, 3, channel, "ksize"),
+            strides=per_dimension(strides, 3, channel, "strides"), padding=padding, data_format=layout, name=scope,
+        )  # fmt: skip
+
+
+def avg_pool3d(
+    input: Any, ksize: Any, strides: Any, padding: str, data_format: str = "NDHWC", name: str | None = None
+) -> Tensor:
+    """`avg_pool` of volumes [batch, depth, height, width, channels]."""
+    layout = data_format or "NDHWC"
+    channel = channel_index(layout, 3)
+    with name_scope(name, "AvgPool3D", [input]) as scope:
+        return apply_op(
+            "AvgPool3D", input=input, ksize=per_dimension(ksize, 3, channel, "ksize"),
+            strides=per_dimension(strides, 3, channel, "strides"), padding=padding, data_format=layout, name=scope,
+        )  # fmt: skip
+
+
+@RegisterGradient("MaxPool3D")
+def _max_pool_3d_grad(op: Operation, grad: Tensor) -> Tensor:
+    return apply_op("MaxPool3DGrad", orig_input=op.inputs[0], orig_output=op.outputs[0], grad=grad, **_pool_options(op))
+
+
+@RegisterGradient("MaxPool3DGrad")
+def _max_pool_3d_grad_grad(op: Operation, grad: Tensor) -> Grads:
+    x, y = op.inputs[:2]
+    again = apply_op("MaxPool3DGradGrad", orig_input=x, orig_output=y, grad=grad, **_pool_options(op))
+    return [_zeros(x), _zeros(y), again]
+
+
+@RegisterGradient("MaxPool3DGradGrad")
+def _max_pool_3d_grad_grad_grad(op: Operation, grad: Tensor) -> Grads:
+    x, y = op.inputs[:2]
+    back = apply_op("MaxPool3DGrad", orig_input=x, orig_output=y, grad=grad, **_pool_options(op))
+    return [_zeros(x), _zeros(y), back]
+
+
+@RegisterGradient("AvgPool3D")
+def _avg_pool_3d_grad(op: Operation, grad: Tensor) -> Tensor:
+    return apply_op("AvgPool3DGrad", orig_input_shape=static_shape(op.inputs[0]), grad=grad, **_pool_options(op))
+
+
+@RegisterGradient("AvgPool3DGrad")
+def _avg_pool_3d_grad_grad(op: Operation, grad: Tensor) -> Grads:
+    return [None, apply_op("AvgPool3D", input=grad, **_pool_options(op))]
+
+
+# --- Blocks of space as batches, which spreads windows out ---
+
+
+def required_space_to_batch_paddings(
+    input_shape: Any, block_shape: Any, base_paddings: Any = None, name: str | None = None
+) -> tuple[Any, Any]:
+    """(paddings, crops) for `space_to_batch_nd` and back, so that the blocks divide the padded extents."""
+    with name_scope(name, "required_space_to_batch_paddings", [input_shape, block_shape]):
+        shape, block = (convert_to_tensor(each, dtype=dtypes.int32) for each in (input_shape, block_shape))
+        count = block.dims[0] if block.dims else None
+        if count is None:
+            raise ValueError("block_shape must have a static length")
+        base = convert_to_tensor([[0, 0]] * count if base_paddings is None else base_paddings, dtype=dtypes.int32)
+        known = [constant_value(each) for each in (shape, block, base)]
+        if all(each is not None for each in known):
+            return _paddings(*map(np.asarray, known))
+        before, after = apply_op("Unpack", value=base, num=2, axis=1)
+        over = apply_op("FloorMod", x=shape + before + after, y=block)
+        extra = apply_op("FloorMod", x=block - over, y=block)
+        paddings = apply_op("Pack", values=[before, after + extra], axis=1)
+        return paddings, apply_op("Pack", values=[extra * 0, extra], axis=1)
+
+
+def _paddings(shape: np.ndarray, block: np.ndarray, base: np.ndarray) -> tuple[Tensor, Tensor]:
+    before, after = base.reshape(-1, 2).T
+    extra = (block - (shape + before + after) % block) % block
+    found = np.stack([before, after + extra], 1), np.stack([extra * 0, extra], 1)
+    paddings, crops = (convert_to_tensor(each.astype(np.int32)) for each in found)
+    return paddings, crops
+
+
+def with_space_to_batch(
+    input: Any, dilation_rate: Any, padding: str, op: Callable[..., Tensor], filter_shape: Any = None,
+    spatial_dims: Sequence[int] | None = None, data_format: str | None = None,
+) -> Tensor:  # fmt: skip
+    """`op(input, num_spatial_dims, padding)` with windows whose elements are `dilation_rate` apart.
+
+    ValueError for a padding that is neither SAME nor VALID, for rates that are not positive numbers, and when SAME is
+    asked for without `filter_shape`.
+    """
+    x = convert_to_tensor(input, name="input")
+    found = constant_value(convert_to_tensor(dilation_rate, dtype=dtypes.int32, name="dilation_rate"))
+    if found is None:
+        raise ValueError("dilation_rate must be known when the graph is built")
+    rates = [int(rate) for rate in np.asarray(found).ravel()]
+    if any(rate < 1 for rate in rates):
+        raise ValueError("dilation_rate must be positive")
+    if all(rate == 1 for rate in rates):
+        return op(x, len(rates), padding)
+    first = 2 if data_format is not None and data_format.startswith("NC") else 1
+    axes = list(spatial_dims) if spatial_dims is not None else [first + k for k in range(len(rates))]
+    if padding == "SAME":
+        if filter_shape is None:
+            raise ValueError("filter_shape must be specified for SAME padding")
+        sizes = np.asarray(constant_value(convert_to_tensor(filter_shape, dtype=dtypes.int32)))
+        reach = (sizes[: len(rates)] - 1) * np.array(rates)
+        base = np.stack([reach // 2, reach - reach // 2], 1)
+    elif padding == "VALID":
+        base = np.zeros((len(rates), 2), int)
+    else:
+        raise ValueError(f"Invalid padding method {padding!r}: must be 'SAME' or 'VALID'")
+    # Blocks are of consecutive dimensions from the first on; those without a rate have 1.
+    every = list(range(1, max(axes) + 1))
+    wide_rates = [dict(zip(axes, rates)).get(axis, 1) for axis in every]
+    wide_base = [dict(zip(axes, base.tolist())).get(axis, [0, 0]) for axis in every]
+    whole = static_shape(x)
+    extents = apply_op("StridedSlice", input=whole, begin=[1], end=[max(axes) + 1], strides=[1])
+    paddings, crops = required_space_to_batch_paddings(extents, wide_rates, wide_base)
+    result = op(space_to_batch_nd(x, wide_rates, paddings), len(rates), "VALID")
+    return batch_to_space_nd(result, wide_rates, crops)
+
+
+_LAYOUTS = {1: ("NWC", "NCW"), 2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}
+_POOLS = {("MAX", 1): max_pool1d, ("MAX", 2): max_pool, ("MAX", 3): max_pool3d,
+          ("AVG", 1): avg_pool1d, ("AVG", 2): avg_pool, ("AVG", 3): avg_pool3d}  # fmt: skip
+
+
+def pool(
+    input: Any, window_shape: Sequence[int], pooling_type: str, padding: str, dilation_rate: Any = None,
+    strides: Any = None, name: str | None = None, data_format: str | None = None, dilations: Any = None,
+) -> Tensor:  # fmt: skip
+    """MAX or AVG pooling over as many dimensions as `window_shape` has, 1 to 3.
+
+    ValueError for another type, and when both a stride and a dilation rate are more than 1.
+    """
+    given = either("dilations", dilations, "dilation_rate", dilation_rate)
+    with name_scope(name, f"{pooling_type.lower()}_pool", [input]) as scope:
+        x, space = convert_to_tensor(input, name="input"), len(window_shape)
+        if space not in _LAYOUTS:
+            raise ValueError(f"`window_shape` must have 1 to 3 elements. Received: {window_shape}")
+        if (pooling_type, space) not in _POOLS:
+            raise ValueError(f"`pooling_type` must be 'MAX' or 'AVG'. Received: {pooling_type}")
+        layout = data_format or _LAYOUTS[space][0]
+        rates = [1] * space if given is None else [int(rate) for rate in given]
+        steps = [1] * space if strides is None else [int(step) for step in strides]
+        if max(rates) > 1 and max(steps) > 1:
+            raise ValueError("strides > 1 not supported in conjunction with dilation_rate > 1")
+        if any(step > size for step, size in zip(steps, window_shape)) and pooling_type not in ("MAX", "AVG"):
+            raise ValueError("strides > window_shape not supported")
+
+        def apply(value: Tensor, _: int, how: str) -> Tensor:
+            return _POOLS[pooling_type, space](value, list(window_shape), steps, how, layout, name=scope)
+
+        return with_space_to_batch(x, rates, padding, apply, list(window_shape), data_format=layout)
+
+
+# --- Grey-scale dilation and erosion ---
+
+
+def dilation2d(
+    input: Any, filter: Any = None, strides: Any = None, rates: Any = None, padding: Any = None,
+    name: str | None = None, filters: Any = None, dilations: Any = None,
+) -> Tensor:  # fmt: skip
+    """The largest sum of pixel and filter [height, width, channels] of every window."""
+    return apply_op(
+        "Dilation2D", input=input, filter=either("filters", filters, "filter", filter), strides=list(strides),
+        rates=list(either("dilations", dilations, "rates", rates)), padding=padding, name=name,
+    )  # fmt: skip
+
+
+def erosion2d(value: Any, kernel: Any, strides: Any, rates: Any, padding: str, name: str | None = None) -> Tensor:
+    """The least difference of pixel and kernel of every window."""
+    with name_scope(name, "erosion2d", [value, kernel]) as scope:
+        turned = apply_op("ReverseV2", tensor=kernel, axis=[0, 1])
+        least = dilation2d(apply_op("Neg", x=value), turned, strides, rates, padding)
+        return apply_op("Neg", x=least, name=scope)
+
+
+@RegisterGradient("Dilation2D")
+def _dilation_grad(op: Operation, grad: Tensor) -> Grads:
+    options = _options(op, "strides", "rates", "padding")
+    given = {"input": op.inputs[0], "filter": op.inputs[1], "out_backprop": grad}
+    return [apply_op(f"Dilation2DBackprop{which}", **given, **options) for which in ("Input", "Filter")]
