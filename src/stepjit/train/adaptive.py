@@ -12,7 +12,7 @@ from stepjit.initializers import Constant, Ones
 from stepjit.train.optimizer import Optimizer
 
 
-class _Fused(Optimizer):
+class Fused(Optimizer):
     """An optimiser whose update is one op: `Apply<kind>`, with its slots and hyper-parameters by name."""
 
     _kind: str
@@ -49,7 +49,7 @@ class _Fused(Optimizer):
         return self._apply("ResourceSparseApply", handle, lambda v: v.handle, grad=grad, indices=indices)
 
 
-class AdagradOptimizer(_Fused):
+class AdagradOptimizer(Fused):
     """accumulator += g²; var -= lr * g / √accumulator."""
 
     _kind, _slot_names = "Adagrad", ("accum",)
@@ -82,7 +82,7 @@ class AdagradOptimizer(_Fused):
         return {"lr": self._learning_rate}
 
 
-class RMSPropOptimizer(_Fused):
+class RMSPropOptimizer(Fused):
     """rms = running mean of g²; momentum = momentum * m + lr * g / √(rms + epsilon); var -= momentum."""
 
     _slot_names: tuple[str, ...] = ("ms", "mom")
@@ -118,7 +118,7 @@ class RMSPropOptimizer(_Fused):
         return {"lr": self._learning_rate, "rho": self._decay, "momentum": self._momentum, "epsilon": self._epsilon}
 
 
-class AdadeltaOptimizer(_Fused):
+class AdadeltaOptimizer(Fused):
     """Steps scaled by the ratio of the running means of past updates² and gradients²."""
 
     _kind, _slot_names = "Adadelta", ("accum", "accum_update")
@@ -139,7 +139,7 @@ class AdadeltaOptimizer(_Fused):
         return {"lr": self._lr, "rho": self._rho, "epsilon": self._epsilon}
 
 
-class FtrlOptimizer(_Fused):
+class FtrlOptimizer(Fused):
     """Follow the regularised leader, with L1 and L2 penalties; ValueError for hyper-parameters of the wrong sign."""
 
     _slot_names = ("accum", "linear")

@@ -23,9 +23,13 @@ from stepjit.train.gradient_descent import GradientDescentOptimizer
 from stepjit.train.momentum import MomentumOptimizer
 from stepjit.train.optimizer import Optimizer
 from stepjit.train.adaptive import AdadeltaOptimizer, AdagradOptimizer, FtrlOptimizer, RMSPropOptimizer
+from stepjit.train.proximal import (
+    AdagradDAOptimizer, ProximalAdagradOptimizer, ProximalGradientDescentOptimizer,
+)  # fmt: skip
+from stepjit.train.cosine import cosine_decay, cosine_decay_restarts, linear_cosine_decay, noisy_linear_cosine_decay
 from stepjit.train.decay import (
-    cosine_decay, exponential_decay, inverse_time_decay, natural_exp_decay, piecewise_constant,
-    piecewise_constant_decay, polynomial_decay,
+    exponential_decay, inverse_time_decay, natural_exp_decay, piecewise_constant, piecewise_constant_decay,
+    polynomial_decay,
 )  # fmt: skip
 from stepjit.train.moving_averages import ExponentialMovingAverage
 
