@@ -376,6 +376,6 @@ def maybe_shuffle_batch_join(
     """`shuffle_batch_join` of those elements for which `keep_input` holds."""
     make = _shuffled(capacity, min_after_dequeue, seed, shared_name)
     return _batched(
-        "maybe_shuffle_batch_join", "shuffle_batch_join", tensors_list, make, keep_input, batch_size, enqueue_many, shapes,
-        allow_smaller_final_batch, name,
+        "maybe_shuffle_batch_join", "shuffle_batch_join", tensors_list, make, keep_input, batch_size, enqueue_many,
+        shapes, allow_smaller_final_batch, name,
     )  # fmt: skip
