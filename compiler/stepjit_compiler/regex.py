@@ -1,7 +1,7 @@
 """RE2's regular expressions, as the string ops take them, by means of Python's `re`.
 
 Texts are matched as UTF-8; bytes that are none stand for themselves. What `re` knows and RE2 does not (looking around,
-references back, possessive repetition) is refused as RE2 refuses it.
+references back, possessive repetition) is refused as RE2 refuses it; so are RE2's `\\C` and `(?U)`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ def encode(text: str) -> bytes:
 def compile_pattern(pattern: bytes) -> re.Pattern[str]:
     """The pattern for `re`; RegexError when RE2 would not take it."""
     text = decode(pattern)
-    translated, flags = _Translator(text).run()
     try:
-        return re.compile(translated, flags)
+        return re.compile(_Translator(text).run(), re.ASCII)
     except re.error as error:
         raise RegexError(_told(error, text)) from None
     except (RecursionError, OverflowError):
@@ -47,15 +46,10 @@ def compile_pattern(pattern: bytes) -> re.Pattern[str]:
 
 
 def _told(error: re.error, text: str) -> str:
+    """What `re` says of the translated pattern, in RE2's words; sets are all closed there."""
     message = str(error.msg)
-    if "missing )" in message:
-        return f"missing ): {text}"
-    if "unbalanced parenthesis" in message:
-        return f"unexpected ): {text}"
-    if "unterminated character set" in message:
-        return f"missing ]: {text[error.pos or 0 :]}"
-    if "nothing to repeat" in message:
-        return f"no argument for repetition operator: {text[error.pos or 0 : (error.pos or 0) + 1]}"
+    if "nothing to repeat" in message and error.pos is not None:
+        return f"no argument for repetition operator: {str(error.pattern)[error.pos : error.pos + 1]}"
     if "multiple repeat" in message:
         return f"bad repetition operator: {text}"
     return f"{message}: {text}"
@@ -65,12 +59,13 @@ class _Translator:
     """Walks a pattern once and writes it as `re` takes it."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.at, self.out = text, 0, [""]
-        self.flags = re.ASCII
+        self.text, self.at = text, 0
+        self.out: list[str] = []
         self.multiline = False
-        self.scopes: list[bool] = []
+        self.groups: list[tuple[bool, list[str]]] = [(False, [])]
+        """By open group, the whole pattern first: `multiline` before it, and the flags set inside, as open groups."""
 
-    def run(self) -> tuple[str, int]:
+    def run(self) -> str:
         text = self.text
         while self.at < len(text):
             char = text[self.at]
@@ -81,16 +76,17 @@ class _Translator:
             elif char == "(":
                 self._group()
             elif char == ")":
+                self._end_group()
+            elif char == "|":
                 self.at += 1
-                self.out.append(")")
-                if self.scopes:
-                    self.multiline = self.scopes.pop()
+                flags = self.groups[-1][1]
+                self.out += [")" * len(flags), "|", *flags]
             elif char == "$":
                 self.at += 1
-                self.out.append("(?=\\n|\\Z)" if self.multiline else "\\Z")
+                self.out.append("(?=\\n|\\Z)" if self.multiline else "(?:\\Z)")
             elif char == "^":
                 self.at += 1
-                self.out.append("(?:(?<=\\n)|\\A)" if self.multiline else "\\A")
+                self.out.append("(?:(?<=\\n)|\\A)" if self.multiline else "(?:\\A)")
             elif char in "*+?" or (char == "{" and re.match(r"\{\d+(,\d*)?\}", text[self.at :])):
                 self._repeat()
             elif char == "{":
@@ -99,7 +95,9 @@ class _Translator:
             else:
                 self.at += 1
                 self.out.append(char)
-        return "".join(self.out), self.flags
+        if len(self.groups) > 1:
+            raise RegexError(f"missing ): {text}")
+        return "".join(self.out) + ")" * len(self.groups[0][1])
 
     def _repeat(self) -> None:
         found = re.match(r"(?:[*+?]|\{\d+(?:,\d*)?\})\??", self.text[self.at :])
@@ -113,7 +111,7 @@ class _Translator:
 
     def _group(self) -> None:
         rest = self.text[self.at :]
-        self.scopes.append(self.multiline)
+        self.groups.append((self.multiline, []))
         if not rest.startswith("(?"):
             self.at += 1
             self.out.append("(")
@@ -121,7 +119,7 @@ class _Translator:
         named = re.match(r"\(\?P?<([A-Za-z_0-9]+)>", rest)
         if named:
             self.at += named.end()
-            self.out.append(f"(?P<{named[1]}>")
+            self.out.append("(")  # rewrites know groups by number
             return
         flags = re.match(r"\(\?([imsU]*)(?:-([imsU]+))?([:)])", rest)
         if not flags:
@@ -138,17 +136,20 @@ class _Translator:
     def _open(self, on: str, off: str, whole: bool) -> None:
         """A group with flags; `whole` for flags that hold up to the end of the group they stand in."""
         group = f"(?{on}{'-' + off if off else ''}:"
-        if not whole:
-            self.out.append(group)
-            return
-        self.scopes.pop()
-        if off:
-            raise RegexError(f"invalid perl operator: (?-{off})")
-        if on and any(self.out[1:]):
-            # `re` takes such flags for a group or for the whole pattern only.
-            raise RegexError(f"flags (?{on}) after the pattern's beginning are not supported here")
-        for char in on:
-            self.flags |= {"i": re.IGNORECASE, "s": re.DOTALL}[char]
+        if whole:
+            # `re` takes flags for a group only: one from here to the end of each alternative.
+            self.groups.pop()
+            if not on and not off:
+                return
+            self.groups[-1][1].append(group)
+        self.out.append(group)
+
+    def _end_group(self) -> None:
+        if len(self.groups) == 1:
+            raise RegexError(f"unexpected ): {self.text}")
+        self.at += 1
+        self.multiline, flags = self.groups.pop()
+        self.out.append(")" * len(flags) + ")")
 
     def _escape(self) -> None:
         rest = self.text[self.at + 1 :]
@@ -161,11 +162,9 @@ class _Translator:
             self.at += len(literal) + (2 if "\\E" in rest[1:] else 0)
             self.out.append(re.escape(literal))
         elif char == "z":
-            self.out.append("\\Z")
+            self.out.append("(?:\\Z)")
         elif char in "AbB":
-            self.out.append("\\" + char)
-        elif char == "C":
-            self.out.append("(?s:.)")
+            self.out.append(f"(?:\\{char})")
         else:
             self.at -= 2
             content, negated = self._class()

@@ -211,7 +211,8 @@ def test_transcode() -> None:
         ("\u03b1b", r"[\p{Ll}]", "x", "xx"), ("aab", "a+?", "x", "xxb"), ("a]b", "[]]", "x", "axb"),
         ("a-b", "[a-]", "x", "xxb"), ("ab", "[^a]", "x", "ax"), ("a\nb", "(?s)a.b", "x", "x"),
         ("a\nb", "a.b", "x", "a\nb"), ("A", r"\x41", "x", "x"), ("A", r"\x{41}", "x", "x"), ("A", r"\101", "x", "x"),
-        ("xay", "x(?i:A)y", "z", "z"), ("ab", "b", "\\", "a"), ("a\\", r"\\", r"\\\\", r"a\\"),
+        ("xAYxb", "x(?i)ay|xB", "z", "zz"), ("xAYxb", "(x(?i)ay)|xB", "z", "zxb"), ("aab", r"(?:\b)+a", "x", "xab"),
+        ("xA", "(?P<n>x)(?P<n>A)", r"\2\1", "Ax"), ("a\nB", "(?is)a.b", "x", "x"), ("xay", "x(?i:A)y", "z", "z"), ("ab", "b", "\\", "a"), ("a\\", r"\\", r"\\\\", r"a\\"),
     ],
 )  # fmt: skip
 def test_replace(text: str, pattern: str, rewrite: str, want: str) -> None:
@@ -231,7 +232,7 @@ def test_replace_once_and_match() -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(", ")", "[a", "a(?=b)", "(?<!a)b", "(a)\\1", "a\\", "*a", "a**", "a{1001}", "[[:nope:]]", "\\p{Nope}", "\\Z", "(?P=n)", "a++"],
+    ["(", ")", "[a", "a(?=b)", "(?<!a)b", "(a)\\1", "a\\", "*a", "a**", "a{1001}", "[[:nope:]]", "\\p{Nope}", "\\Z", "(?P=n)", "a++", "\\C"],
 )
 def test_patterns_that_re2_refuses(pattern: str) -> None:
     with pytest.raises(OpFailure, match=re.escape(f"Invalid pattern: {pattern}, error: ")):
