@@ -130,7 +130,6 @@ def test_errors() -> None:
     for build, text in (
         (tf.matrix_inverse, "Input is not invertible"),
         (lambda x: tf.matrix_solve(x, zeros), "Input matrix is not invertible"),
-        (lambda x: tf.matrix_triangular_solve(x, zeros), "Input matrix is not invertible"),
         (tf.cholesky, "Cholesky decomposition was not successful"),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=text):
@@ -140,7 +139,7 @@ def test_errors() -> None:
             build(tf.zeros([2, 3]))
         with pytest.raises(ValueError, match="rank 2"):
             build(tf.zeros([3]))
-        with pytest.raises(tf.errors.InvalidArgumentError, match="must be squares"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="must be square"):
             run(build(x), {x: np.zeros((2, 3))})
     with pytest.raises(ValueError, match="Dimensions must be equal"):
         tf.matrix_solve(tf.zeros([2, 2]), tf.zeros([3, 1]))

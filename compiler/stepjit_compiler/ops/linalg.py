@@ -1,4 +1,4 @@
-"""Inverses, solutions and decompositions of matrices, by numpy's LAPACK; leading dimensions are batches."""
+"""Inverses, determinants, linear systems and Cholesky factors of the matrices in the last two dimensions."""
 
 from __future__ import annotations
 
@@ -7,234 +7,269 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_compiler import dims
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.dims import Extent
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
+from stepjit_compiler.ops.arguments import at_least, merge
 
-_T = "T: type in float64|float32|float16|complex64|complex128"
+TYPES = "T: type in float64|float32|float16|complex"
+NOT_INVERTIBLE = "Input is not invertible."
+NOT_SOLVABLE = "Input matrix is not invertible."
+NOT_POSITIVE = "Cholesky decomposition was not successful. The input might not be valid."
+NOT_SQUARE = "Input matrix must be square."
+
+# --- What the families of linear algebra share ---
 
 
-def _parts(x: Inference, i: int) -> tuple[tuple[Any, ...], Any, Any] | None:
-    """Batch, rows and columns of an input; None where not even its rank is known."""
-    shape = x.shape(i)
+def square(x: Inference, i: int = 0) -> tuple[tuple[Extent | None, ...], Extent | None] | None:
+    """The batch and the size of the square matrices in input i; None when its rank is unknown."""
+    shape = at_least(x, i, 2)
     if shape is None:
         return None
-    if len(shape) < 2:
-        x.fail(f"Shape must be at least rank 2 but is rank {len(shape)}: a matrix is needed")
-    return tuple(shape[:-2]), shape[-2], shape[-1]
+    rows, columns = shape[-2:]
+    pair = f"{extent_text(rows)} and {extent_text(columns)}"
+    return shape[:-2], x.equal(rows, columns, f"Dimensions must be equal, but are {pair}. {NOT_SQUARE}")
 
 
-def _square(x: Inference, i: int = 0) -> tuple[tuple[Any, ...], Any] | None:
-    parts = _parts(x, i)
-    if parts is None:
-        return None
-    batch, rows, columns = parts
-    message = f"Input matrices must be squares, got {rows} != {columns}: Dimensions must be equal"
-    return batch, x.equal(rows, columns, message)
-
-
-def _as_matrix(x: Inference) -> list[ShapeLike]:
-    found = _square(x)
+def like_square(x: Inference) -> list[ShapeLike]:
+    """The output is as the input, square matrices."""
+    found = square(x)
     return [None if found is None else (*found[0], found[1], found[1])]
 
 
-def _as_scalars(count: int) -> Callable[[Inference], list[ShapeLike]]:
-    def infer(x: Inference) -> list[ShapeLike]:
-        found = _square(x)
-        return [None if found is None else found[0]] * count
+def require_square(call: Call, *arrays: np.ndarray, message: str = NOT_SQUARE) -> None:
+    for array in arrays:
+        if array.ndim < 2:
+            call.fail(f"Input tensor 0 must have rank >= 2, got {array.ndim}")
+    if arrays[0].shape[-1] != arrays[0].shape[-2]:
+        call.fail(message)
 
-    return infer
+
+def working(array: np.ndarray) -> np.ndarray:
+    """The matrices in a dtype that LAPACK has."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _solution(x: Inference, square: bool = True) -> list[ShapeLike]:
-    matrix, rhs = (_square(x) if square else _parts(x, 0)), _parts(x, 1)
+def adjoint(array: np.ndarray) -> np.ndarray:
+    return np.conj(array.swapaxes(-1, -2))
+
+
+def as_output(call: Call, array: Any, output: int = 0) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(array).astype(call.dtypes[output].np, copy=False)).reshape(np.shape(array))
+
+
+def _quietly(function: Callable[..., Any], *args: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return function(*args)
+
+
+# --- MatrixInverse ---
+def _inverse(call: Call, x: np.ndarray) -> np.ndarray:
+    require_square(call, x)
+    if np.isnan(x).any():
+        call.fail(NOT_INVERTIBLE)
+    matrices = adjoint(x) if call.attrs["adjoint"] else x
+    try:
+        return as_output(call, _quietly(np.linalg.inv, working(matrices)))
+    except np.linalg.LinAlgError:
+        call.fail(NOT_INVERTIBLE)
+
+
+for _name in ("MatrixInverse", "BatchMatrixInverse"):
+    define(_name, "input: T -> output: T", f"adjoint: bool = False, {TYPES}", infer=like_square, reference=_inverse)
+
+
+# --- MatrixDeterminant, LogMatrixDeterminant ---
+def _batch_only(x: Inference) -> list[ShapeLike]:
+    found = square(x)
+    return [None if found is None else found[0]]
+
+
+def _determinant(call: Call, x: np.ndarray) -> np.ndarray:
+    require_square(call, x)
+    return as_output(call, _quietly(np.linalg.det, working(x)))
+
+
+def _log_determinant(call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    require_square(call, x)
+    sign, logarithm = _quietly(np.linalg.slogdet, working(x))
+    return as_output(call, sign), as_output(call, logarithm, 1)
+
+
+for _name in ("MatrixDeterminant", "BatchMatrixDeterminant"):
+    define(_name, "input: T -> output: T", TYPES, infer=_batch_only, reference=_determinant)
+define("LogMatrixDeterminant", "input: T -> sign: T, log_abs_determinant: T", TYPES,
+       infer=lambda x: _batch_only(x) * 2, reference=_log_determinant)  # fmt: skip
+
+
+# --- MatrixSolve ---
+def _system(x: Inference) -> list[ShapeLike]:
+    """Square matrices and right sides of as many rows, in the same batch."""
+    matrix, rhs = square(x), at_least(x, 1, 2)
     if matrix is None or rhs is None:
         return [None]
-    batch = tuple(x.equal(a, b, "Batch dimensions must be equal") for a, b in zip(matrix[0], rhs[0]))
-    message = f"Input matrix and rhs are incompatible: Dimensions must be equal, got {matrix[1]} and {rhs[1]}"
-    x.equal(matrix[1], rhs[1], message)
-    return [(*batch, matrix[-1], rhs[2])]
+    (batch, size), message = matrix, f"{show(x.shape(0))} vs. {show(rhs)}"
+    lead = merge(x, batch, rhs[:-2], f"All input tensors must have the same outer dimensions: {message}")
+    assert lead is not None
+    return [(*lead, _rows(x, size, rhs), rhs[-1])]
 
 
-def _exact(call: Call, a: np.ndarray) -> np.ndarray:
-    """The matrices in a dtype that LAPACK has; square ones only."""
-    if a.ndim < 2:
-        call.fail(f"Input tensor must have rank >= 2, got {a.ndim}")
-    return _wide(a)
+def _rows(x: Inference, size: Extent | None, rhs: tuple[Extent | None, ...]) -> Extent | None:
+    pair = f"{extent_text(size)} and {extent_text(rhs[-2])}"
+    return x.equal(size, rhs[-2], f"Dimensions must be equal, but are {pair}. Input matrix and rhs are incompatible.")
 
 
-def _wide(a: np.ndarray) -> np.ndarray:
-    return a.astype(np.float32) if a.dtype == np.float16 else a
+def _solve(call: Call, matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    if matrix.ndim != rhs.ndim:
+        call.fail("All input tensors must have the same rank.")
+    require_square(call, matrix, rhs, message="First input (lhs) must be a square matrix.")
+    if matrix.shape[:-2] != rhs.shape[:-2]:
+        call.fail("All input tensors must have the same outer dimensions.")
+    if matrix.shape[-1] != rhs.shape[-2]:
+        call.fail("Input matrix and rhs are incompatible.")
+    if not matrix.size or not rhs.size:
+        return np.zeros(rhs.shape, rhs.dtype)
+    if np.isnan(matrix).any():
+        call.fail(NOT_SOLVABLE)
+    matrix = adjoint(matrix) if call.attrs["adjoint"] else matrix
+    try:
+        return as_output(call, _quietly(np.linalg.solve, working(matrix), working(rhs)))
+    except np.linalg.LinAlgError:
+        call.fail(NOT_SOLVABLE)
 
 
-def _squares(call: Call, a: np.ndarray) -> np.ndarray:
-    found = _exact(call, a)
-    if a.shape[-1] != a.shape[-2]:
-        call.fail(f"Input matrices must be squares, got {a.shape[-2]} != {a.shape[-1]}")
+for _name in ("MatrixSolve", "BatchMatrixSolve"):
+    define(_name, "matrix: T, rhs: T -> output: T", f"adjoint: bool = False, {TYPES}", infer=_system, reference=_solve)
+
+
+# --- MatrixTriangularSolve: batches broadcast ---
+def _triangular_shape(x: Inference) -> list[ShapeLike]:
+    matrix, rhs = square(x), at_least(x, 1, 2)
+    if matrix is None or rhs is None:
+        return [None]
+    lead = x.broadcast(matrix[0], rhs[:-2])
+    assert lead is not None
+    return [(*lead, _rows(x, matrix[1], rhs), rhs[-1])]
+
+
+def substitute(matrix: np.ndarray, rhs: np.ndarray, lower: bool) -> np.ndarray:
+    """The solution of triangular systems, row by row; what divides by 0 becomes inf or NaN."""
+    size = matrix.shape[-1]
+    batch = np.broadcast_shapes(matrix.shape[:-2], rhs.shape[:-2])
+    found = np.empty((*batch, *rhs.shape[-2:]), np.result_type(matrix, rhs))
+    with np.errstate(all="ignore"):
+        for i in range(size) if lower else range(size - 1, -1, -1):
+            done = slice(0, i) if lower else slice(i + 1, size)
+            known = matrix[..., i : i + 1, done] @ found[..., done, :]
+            found[..., i, :] = (rhs[..., i, :] - known[..., 0, :]) / matrix[..., i, i, None]
     return found
 
 
-def _adjoint(a: np.ndarray) -> np.ndarray:
-    return a.conj().swapaxes(-1, -2)
-
-
-def _narrow(call: Call, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(np.asarray(each, call.dtypes[k].np) for k, each in enumerate(arrays))
-
-
-# --- MatrixInverse, MatrixDeterminant, LogMatrixDeterminant ---
-
-
-def _inverse(call: Call, a: np.ndarray) -> tuple[np.ndarray, ...]:
-    a = _squares(call, a)
+def _triangular_solve(call: Call, matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    for i, array in enumerate((matrix, rhs)):
+        if array.ndim < 2:
+            call.fail(f"In[{i}] ndims must be >= 2: {array.ndim}")
+    rows, columns = matrix.shape[-2:]
+    if rows != columns:
+        call.fail(f"In[0] matrices in the last dimensions must be square ({columns} =/= {rows})")
+    if rows != rhs.shape[-2]:
+        call.fail(f"In[0] mismatch In[1] shape: {rows} vs. {rhs.shape[-2]}: {show(matrix.shape)} {show(rhs.shape)}")
     try:
-        return _narrow(call, np.linalg.inv(_adjoint(a) if call.attrs["adjoint"] else a))
-    except np.linalg.LinAlgError:
-        call.fail("Input is not invertible.")
+        np.broadcast_shapes(matrix.shape[:-2], rhs.shape[:-2])
+    except ValueError:
+        call.fail(f"In[0] and In[1] must have compatible batch dimensions: {show(matrix.shape)} vs. {show(rhs.shape)}")
+    lower = bool(call.attrs["lower"])
+    dtype = matrix.dtype if matrix.dtype.itemsize > 2 else np.dtype(np.float32)
+    matrix, rhs = matrix.astype(dtype, copy=False), rhs.astype(dtype, copy=False)
+    if call.attrs["adjoint"]:
+        matrix, lower = adjoint(matrix), not lower
+    return as_output(call, substitute(matrix, rhs, lower))
 
 
-define("MatrixInverse", "input: T -> output: T", f"adjoint: bool = False, {_T}", infer=_as_matrix, reference=_inverse)
-define(
-    "MatrixDeterminant", "input: T -> output: T", _T, infer=_as_scalars(1),
-    reference=lambda call, a: _narrow(call, np.linalg.det(_squares(call, a))),
-)  # fmt: skip
-define(
-    "LogMatrixDeterminant", "input: T -> sign: T, log_abs_determinant: T", _T, infer=_as_scalars(2),
-    reference=lambda call, a: _narrow(call, *np.linalg.slogdet(_squares(call, a))),
-)  # fmt: skip
-
-# --- MatrixSolve, MatrixTriangularSolve, MatrixSolveLs ---
+for _name in ("MatrixTriangularSolve", "BatchMatrixTriangularSolve"):
+    define(_name, "matrix: T, rhs: T -> output: T",
+           "lower: bool = True, adjoint: bool = False, T: type in bfloat16|float64|float32|float16|complex",
+           infer=_triangular_shape, reference=_triangular_solve)  # fmt: skip
 
 
-def _solved(call: Call, a: np.ndarray, rhs: np.ndarray) -> tuple[np.ndarray, ...]:
-    if rhs.ndim < 2 or a.shape[-2] != rhs.shape[-2]:
-        call.fail(f"Input matrix and rhs are incompatible: {list(a.shape)} and {list(rhs.shape)}")
+# --- Cholesky, CholeskyGrad: of the lower triangles ---
+def _cholesky(call: Call, x: np.ndarray) -> np.ndarray:
+    require_square(call, x)
+    if np.isnan(np.tril(x)).any():
+        call.fail(NOT_POSITIVE)
     try:
-        return _narrow(call, np.linalg.solve(_adjoint(a) if call.attrs["adjoint"] else a, _wide(rhs)))
+        return as_output(call, _quietly(np.linalg.cholesky, working(x)))
     except np.linalg.LinAlgError:
-        call.fail("Input matrix is not invertible.")
+        call.fail(NOT_POSITIVE)
 
 
-def _triangular(call: Call, a: np.ndarray, rhs: np.ndarray) -> tuple[np.ndarray, ...]:
-    a = _squares(call, a)
-    return _solved(call, np.tril(a) if call.attrs["lower"] else np.triu(a), rhs)
+for _name in ("Cholesky", "BatchCholesky"):
+    define(_name, "input: T -> output: T", TYPES, infer=like_square, reference=_cholesky)
 
 
-def _least_squares(call: Call, a: np.ndarray, rhs: np.ndarray, regularizer: np.ndarray) -> tuple[np.ndarray, ...]:
-    a, rhs = _exact(call, a), _wide(rhs)
-    if rhs.ndim < 2 or a.shape[-2] != rhs.shape[-2]:
-        call.fail(f"Input matrix and rhs are incompatible: {list(a.shape)} and {list(rhs.shape)}")
-    weight = float(regularizer)
-    if weight:
-        square = _adjoint(a) @ a + weight * np.eye(a.shape[-1], dtype=a.dtype)
-        return _narrow(call, np.linalg.solve(square, _adjoint(a) @ rhs))
-    found = np.empty((*a.shape[:-2], a.shape[-1], rhs.shape[-1]), a.dtype)
-    for index in np.ndindex(a.shape[:-2]):
-        found[index] = np.linalg.lstsq(a[index], rhs[index], rcond=None)[0]
-    return _narrow(call, found)
+def _cholesky_grad(call: Call, factor: np.ndarray, grad: np.ndarray) -> np.ndarray:
+    require_square(call, factor, grad)
+    if factor.shape != grad.shape:
+        call.fail(f"l and grad must have the same shape: {show(factor.shape)} vs. {show(grad.shape)}")
+    low, given = np.tril(working(factor)), np.tril(working(grad))
+    middle = np.tril(adjoint(low) @ given)
+    np.einsum("...ii->...i", middle)[...] *= 0.5
+    left = substitute(adjoint(low), middle, lower=False)
+    both = adjoint(substitute(adjoint(low), adjoint(left), lower=False))
+    return as_output(call, (both + adjoint(both)) / 2)
 
 
-define(
-    "MatrixSolve", "matrix: T, rhs: T -> output: T", f"adjoint: bool = False, {_T}", infer=_solution,
-    reference=lambda call, a, rhs: _solved(call, _squares(call, a), rhs),
-)  # fmt: skip
-define(
-    "MatrixTriangularSolve", "matrix: T, rhs: T -> output: T", f"lower: bool = True, adjoint: bool = False, {_T}",
-    infer=_solution, reference=_triangular,
-)  # fmt: skip
-define(
-    "MatrixSolveLs", "matrix: T, rhs: T, l2_regularizer: float64 -> output: T", f"{_T}, fast: bool = True",
-    infer=lambda x: _solution(x, square=False), reference=_least_squares,
-)  # fmt: skip
-
-# --- Cholesky ---
+def _cholesky_grad_shape(x: Inference) -> list[ShapeLike]:
+    return [merge(x, like_square(x)[0], x.shape(1), "l and grad must have the same shape")]
 
 
-def _cholesky(call: Call, a: np.ndarray) -> tuple[np.ndarray, ...]:
+for _name in ("CholeskyGrad", "BatchCholeskyGrad"):
+    define(_name, "l: T, grad: T -> output: T", "T: type in float16|float32|float64",
+           infer=_cholesky_grad_shape, reference=_cholesky_grad)  # fmt: skip
+
+
+# --- MatrixSolveLs ---
+def _least_squares_shape(x: Inference) -> list[ShapeLike]:
+    matrix, rhs = at_least(x, 0, 2), at_least(x, 1, 2)
+    if x.rank(2):
+        x.fail(f"Shape must be rank 0 but is rank {x.rank(2)}: l2_regularizer must be scalar")
+    if matrix is None or rhs is None:
+        return [None]
+    lead = merge(x, matrix[:-2], rhs[:-2], "All input tensors must have the same outer dimensions.")
+    assert lead is not None
+    _rows(x, matrix[-2], rhs)
+    return [(*lead, matrix[-1], rhs[-1])]
+
+
+def _least_squares(call: Call, matrix: np.ndarray, rhs: np.ndarray, regularizer: np.ndarray) -> np.ndarray:
+    if matrix.ndim != rhs.ndim or matrix.ndim < 2:
+        call.fail("All input tensors must have the same rank.")
+    if matrix.shape[:-2] != rhs.shape[:-2]:
+        call.fail("All input tensors must have the same outer dimensions.")
+    rows, columns = matrix.shape[-2:]
+    if rows != rhs.shape[-2]:
+        call.fail("Input matrix and rhs are incompatible.")
+    if regularizer.ndim:
+        call.fail(f"l2_regularizer must be scalar, got shape {show(regularizer.shape)}")
+    if regularizer < 0:
+        call.fail("l2_regularizer must be >= 0.")
+    if not matrix.size or not rhs.size:
+        return np.zeros((*matrix.shape[:-2], columns, rhs.shape[-1]), rhs.dtype)
+    a, b = working(matrix), working(rhs)
+    if not call.attrs["fast"]:  # the shortest solution; without the regulariser, as in TF
+        return as_output(call, np.linalg.pinv(a) @ b)
+    tall = rows >= columns
+    normal = adjoint(a) @ a if tall else a @ adjoint(a)
+    normal = normal + float(regularizer) * np.eye(min(rows, columns), dtype=a.dtype)
     try:
-        return _narrow(call, np.linalg.cholesky(_squares(call, a)))
+        factor = np.linalg.cholesky(normal)
     except np.linalg.LinAlgError:
-        call.fail("Cholesky decomposition was not successful. The input might not be valid.")
+        call.fail("Input matrix was rank deficient or ill-conditioned. Try setting fast=False or provide a larger "
+                  "l2_regularizer > 0.")  # fmt: skip
+    half = substitute(factor, adjoint(a) @ b if tall else b, lower=True)
+    whole = substitute(adjoint(factor), half, lower=False)
+    return as_output(call, whole if tall else adjoint(a) @ whole)
 
 
-define("Cholesky", "input: T -> output: T", _T, infer=_as_matrix, reference=_cholesky)
-
-# --- Qr ---
-
-
-def _smaller(a: Any, b: Any) -> Any:
-    if a is None or b is None:
-        return None
-    if isinstance(a, int) and isinstance(b, int):
-        return min(a, b)
-    return dims.minimum(a, b)
-
-
-def _qr_shapes(x: Inference) -> list[ShapeLike]:
-    parts = _parts(x, 0)
-    if parts is None:
-        return [None, None]
-    batch, rows, columns = parts
-    if x.attrs["full_matrices"]:
-        return [(*batch, rows, rows), (*batch, rows, columns)]
-    inner = _smaller(rows, columns)
-    return [(*batch, rows, inner), (*batch, inner, columns)]
-
-
-define(
-    "Qr", "input: T -> q: T, r: T", f"full_matrices: bool = False, {_T}", infer=_qr_shapes,
-    reference=lambda call, a: _narrow(
-        call, *np.linalg.qr(_exact(call, a), "complete" if call.attrs["full_matrices"] else "reduced")
-    ),
-)  # fmt: skip
-
-# --- SelfAdjointEigV2, Svd: values ascending and descending; vectors are empty where nobody asks for them ---
-
-
-def _eigen_shapes(x: Inference) -> list[ShapeLike]:
-    found = _square(x)
-    if found is None:
-        return [None, None if x.attrs["compute_v"] else (0,)]
-    batch, size = found
-    return [(*batch, size), (*batch, size, size) if x.attrs["compute_v"] else (0,)]
-
-
-def _eigen(call: Call, a: np.ndarray) -> tuple[np.ndarray, ...]:
-    a = _squares(call, a)
-    try:
-        if not call.attrs["compute_v"]:
-            return _narrow(call, np.linalg.eigvalsh(a), np.empty(0))
-        return _narrow(call, *np.linalg.eigh(a))
-    except np.linalg.LinAlgError:
-        call.fail("Self-adjoint eigen decomposition was not successful. The input might not be valid.")
-
-
-def _svd_shapes(x: Inference) -> list[ShapeLike]:
-    vectors, parts = x.attrs["compute_uv"], _parts(x, 0)
-    if parts is None:
-        return [None, *([None] * 2 if vectors else [(0,)] * 2)]
-    batch, rows, columns = parts
-    inner = _smaller(rows, columns)
-    if not vectors:
-        return [(*batch, inner), (0,), (0,)]
-    left, right = (rows, columns) if x.attrs["full_matrices"] else (inner, inner)
-    return [(*batch, inner), (*batch, rows, left), (*batch, columns, right)]
-
-
-def _svd(call: Call, a: np.ndarray) -> tuple[np.ndarray, ...]:
-    a = _exact(call, a)
-    try:
-        if not call.attrs["compute_uv"]:
-            return _narrow(call, np.linalg.svd(a, compute_uv=False), np.empty(0), np.empty(0))
-        u, s, v = np.linalg.svd(a, full_matrices=call.attrs["full_matrices"])
-        return _narrow(call, s, u, _adjoint(v))
-    except np.linalg.LinAlgError:
-        call.fail("SVD did not converge. The input might not be valid.")
-
-
-define(
-    "SelfAdjointEigV2", "input: T -> e: T, v: T", f"compute_v: bool = True, {_T}", infer=_eigen_shapes, reference=_eigen
-)
-define(
-    "Svd", "input: T -> s: T, u: T, v: T", f"compute_uv: bool = True, full_matrices: bool = False, {_T}",
-    infer=_svd_shapes, reference=_svd,
-)  # fmt: skip
+for _name in ("MatrixSolveLs", "BatchMatrixSolveLs"):
+    define(_name, "matrix: T, rhs: T, l2_regularizer: float64 -> output: T", f"{TYPES}, fast: bool = True",
+           infer=_least_squares_shape, reference=_least_squares)  # fmt: skip
