@@ -328,3 +328,35 @@ def test_deep_bodies_are_no_recursion():
     out = tf.while_loop(lambda x: x < 5000.0, body, [0.0])
     (grad,) = tf.gradients(out, tf.get_default_graph().get_tensor_by_name("while/Const:0"))
     assert run(grad) == 1.0
+
+
+def test_training_in_a_branch():
+    w, step = tf.Variable(1.0), tf.Variable(0, trainable=False)
+    optimizer, average = tf.train.MomentumOptimizer(0.1, 0.9), tf.train.ExponentialMovingAverage(0.5)
+
+    def train():
+        with tf.control_dependencies([optimizer.minimize(w * w, global_step=step)]):
+            averaged = average.apply([w])
+        with tf.control_dependencies([averaged]):
+            return tf.identity(w.read_value())
+
+    p = tf.placeholder(tf.bool, [])
+    out = tf.cond(p, train, lambda: tf.identity(w))
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        assert [session.run(out, {p: each}) for each in (False, True)] == [1.0, pytest.approx(0.8)]
+        assert session.run(step) == 1
+    assert {"Momentum", "ExponentialMovingAverage"} <= {v.op.name.rpartition("/")[2] for v in tf.global_variables()}
+
+
+def test_layers_in_a_branch():
+    out = tf.cond(pred(), lambda: tf.layers.dense(tf.ones([2, 3]), 4, name="d"), lambda: tf.zeros([2, 4]))
+    assert run(out).shape == (2, 4) and [v.name for v in tf.trainable_variables()] == ["d/kernel:0", "d/bias:0"]
+
+
+def test_feeds_reach_what_is_captured():
+    c = tf.constant(5.0)
+    y = tf.cond(pred(), lambda: c * 2.0, lambda: c)
+    w = tf.while_loop(lambda i, a: i < 3, lambda i, a: (i + 1, a + c), [0, 0.0])[1]
+    assert run([y, w], {c: 7.0}) == [14.0, 21.0]
+    assert run(y + 1.0, {y: 1.0}) == 2.0

@@ -7,6 +7,7 @@ from typing import Any
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import convert_to_tensor
+from stepjit.framework.func_graph import outermost
 from stepjit.framework.graph_keys import GraphKeys
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.stack import get_default_graph
@@ -97,8 +98,7 @@ class ExponentialMovingAverage:
             return group(*updates, name=scope)
 
     def _shadow(self, var: Any) -> Any:
-        graph = get_default_graph()
-        with graph.control_dependencies(None):
+        with outermost() as graph, graph.control_dependencies(None):
             if isinstance(var, Variable):
                 shadow = slots.create_slot(var, var.initialized_value(), self._name)
                 return shadow

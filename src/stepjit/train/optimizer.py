@@ -7,6 +7,7 @@ from typing import Any
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import convert_to_tensor
+from stepjit.framework.func_graph import outermost
 from stepjit.framework.gradients import gradients
 from stepjit.framework.graph_keys import GraphKeys
 from stepjit.framework.indexed_slices import IndexedSlices
@@ -146,7 +147,7 @@ class Optimizer:
             names = ([str(variable) for _, variable in pairs],)
             raise ValueError(f"No gradients provided for any variable: {names}.")
         graph = get_default_graph()
-        with graph.control_dependencies(None):
+        with outermost() as root, root.control_dependencies(None):
             self._create_slots(used)
         with name_scope(name, self._name) as scope:
             self._prepare()
