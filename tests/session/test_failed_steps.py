@@ -135,3 +135,67 @@ def test_variables_that_change_to_and_fro_compile_nothing_more() -> None:
             session.run(update.op, {x: np.full(size, 1.0)})
             same(read(), np.full(size, 2.0))
         assert session.compile_stats() == before
+
+
+class RandomProgram:
+    """Ops in a chain that read and write variables of several dtypes, with one among them that may fail."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        starts = [np.float32([1, 2, 3]), np.float64([4, 5, 6]), np.complex64([1j, 2, 3]), np.int32([7, 8, 9])]
+        starts += [np.array([b"a", b"b", b"c"], object), np.float16([1, 2, 3]), np.array([True, False, True])]
+        self.variables = [tf.Variable(start, use_resource=bool(self.random.integers(2))) for start in starts * 2]
+        self.values = [start.copy() for start in starts * 2]
+        self.x, self.i = tf.placeholder(tf.float32, []), tf.placeholder(tf.int32, [])
+        self.wanted: list[Any] = []
+        self.fetches: list[Any] = []
+        self.last: Any = None
+        count = int(self.random.integers(3, 9))
+        bad = int(self.random.integers(count))
+        for k in range(count):
+            with tf.control_dependencies([] if self.last is None else [self.last]):
+                self.last = self.failing() if k == bad else self.change()
+
+    def failing(self) -> Any:
+        made = list(FAILURES.values())[self.random.integers(len(FAILURES))](self.x, self.i)
+        if made.type == "GatherV2":
+            # Nothing would run it but for its value.
+            self.fetches.append(made.outputs[0])
+            self.wanted.append(np.float32(2))
+        return made
+
+    def change(self) -> Any:
+        """One op of the chain, as a graph's and on `values`."""
+        j = int(self.random.integers(len(self.variables)))
+        others = [k for k, value in enumerate(self.values) if value.dtype == self.values[j].dtype]
+        k = others[self.random.integers(len(others))]
+        v, other, kind = self.variables[j], self.variables[k], self.random.integers(4)
+        numeric = self.values[j].dtype.kind in "fic"
+        if kind == 0:
+            self.fetches.append(other.read_value())
+            self.wanted.append(self.values[k].copy())
+            return self.fetches[-1].op
+        if kind == 1 and numeric:
+            self.values[j] = self.values[j] + self.values[k]
+            return v.assign_add(other.read_value())
+        if kind == 2 and numeric:
+            self.values[j] = self.values[k] * 2
+            return v.assign(other.read_value() * 2)
+        self.values[j] = self.values[k].copy()
+        return v.assign(other.read_value())
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_steps_change_all_or_nothing(seed: int) -> None:
+    program = RandomProgram(seed)
+    last = getattr(program.last, "op", program.last)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        before = session.run(program.variables)
+        for _ in range(2):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                session.run([*program.fetches, last], {program.x: np.nan, program.i: 7})
+            same(session.run(program.variables), before)
+        got = session.run([*program.fetches, last], {program.x: 1.0, program.i: 1})
+        same(got[:-1], program.wanted)
+        same(session.run(program.variables), program.values)
