@@ -258,7 +258,7 @@ def define(
 
 
 def _split(text: str) -> list[str]:
-    """Comma-separated parts, not splitting inside brackets."""
+    """Comma-separated parts, not splitting inside brackets or quotes."""
     parts, depth, part = [], 0, ""
     quoted = False
     for char in text:
@@ -274,12 +274,12 @@ def _split(text: str) -> list[str]:
 
 def _parse_arg(text: str, kinds: Mapping[str, str]) -> Arg:
     name, _, kind = (part.strip() for part in text.partition(":"))
-    is_ref = kind.startswith("Ref(")
-    if is_ref:
-        kind = kind[4:-1]
     count = None
     if "*" in kind:
         count, kind = (part.strip() for part in kind.split("*"))
+    is_ref = kind.startswith("Ref(")
+    if is_ref:
+        kind = kind[4:-1]
     if kinds.get(kind) == "list(type)":
         return Arg(name, list_attr=kind)
     if kind in kinds:

@@ -26,7 +26,6 @@ from stepjit_compiler.ops import fake_quant as fake_quant
 from stepjit_compiler.ops import fill as fill
 from stepjit_compiler.ops import gather as gather
 from stepjit_compiler.ops import linalg as linalg
-from stepjit_compiler.ops import linalg as linalg
 from stepjit_compiler.ops import matmul as matmul
 from stepjit_compiler.ops import matrix_functions as matrix_functions
 from stepjit_compiler.ops import nn as nn
@@ -55,6 +54,7 @@ from stepjit_compiler.ops import softmax as softmax
 from stepjit_compiler.ops import sparse as sparse
 from stepjit_compiler.ops import sparse_math as sparse_math
 from stepjit_compiler.ops import sparse_matmul as sparse_matmul
+from stepjit_compiler.ops import sparse_serialized as sparse_serialized
 from stepjit_compiler.ops import sparse_store as sparse_store
 from stepjit_compiler.ops import special as special
 from stepjit_compiler.ops import split as split

@@ -15,6 +15,7 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Ref, Slot, Step, Type
 from stepjit_compiler.lowering import Update
+from stepjit_compiler.ops.control_v1 import V1
 from stepjit_compiler.passes.prune_waits import Waits, waiting_ops
 from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
 from stepjit_runtime import dtypes
@@ -84,6 +85,9 @@ class Handle:
     value: Ref | None = None
 
 
+GIVEN = V1 | {"Placeholder", "PlaceholderV2"}
+"""Ops that need not run where their values are given."""
+
 VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
 BRANCHES = ("If", "StatelessIf")
 LOOPS = ("While", "StatelessWhile", "_WhileStacked")
@@ -94,7 +98,7 @@ def prune(request: Request) -> Pruned:
     fed = {tensor: i for i, tensor in enumerate(request.feeds)}
     needed = _needed(request, fed)
     waits = waiting_ops(list(needed))
-    ops = _ordered(needed, waits)
+    ops = _ordered(*_structured(needed, fed), waits)
     if request.refs:
         ops.sort(key=lambda op: op.type not in VARIABLES)  # what refers to them does not tell that they come first
     translation = Translation(request, fed, ops)
@@ -113,7 +117,7 @@ def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
     pending = [tensor.op for tensor in request.fetches if tensor not in fed] + list(request.targets)
     found: dict[Any, None] = dict.fromkeys(pending)
     # What waits for a placeholder that is fed waits for its value.
-    given = {tensor.op for tensor in fed if tensor.op.type in ("Placeholder", "PlaceholderV2")}
+    given = {tensor.op for tensor in fed if tensor.op.type in GIVEN}
     while pending:
         op = pending.pop()
         before = [request.refs.get(tensor, tensor.op) for tensor in op.inputs if tensor not in fed]
@@ -124,14 +128,30 @@ def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
     return found
 
 
-def _ordered(found: Mapping[Any, None], last: frozenset[Any] = frozenset()) -> list[Any]:
+def _structured(found: Mapping[Any, None], fed: Mapping[Any, int]) -> tuple[dict[Any, None], Mapping[Any, Any]]:
+    """The ops with branches and loops of the older kind as one op each, and by op that is part of one: that one."""
+    if not any(op.type in V1 for op in found):
+        return dict(found), {}
+    from stepjit_compiler.passes.structure import structured
+
+    try:
+        ops, holder = structured(found, fed)
+    except OpFailure as failure:
+        raise StepError(None, failure) from None
+    return dict.fromkeys(ops), holder
+
+
+def _ordered(
+    found: Mapping[Any, None], holder: Mapping[Any, Any], last: frozenset[Any] = frozenset()
+) -> list[Any]:
     """Topological order; of several possible next ops, the one made first, but those in `last` behind all others."""
     ops = sorted(found, key=lambda op: op._id)
     after: dict[Any, list[Any]] = {}
     waiting: dict[Any, int] = {}
     in_order = not last
     for op in ops:
-        before = {each for each in (*(t.op for t in op.inputs), *op.control_inputs) if each in found}
+        needed = [holder.get(each, each) for each in (*(t.op for t in op.inputs), *op.control_inputs)]
+        before = {each for each in needed if each in found}
         in_order = in_order and all(each._id < op._id for each in before)
         waiting[op] = len(before)
         for each in before:
@@ -156,7 +176,9 @@ def _ordered(found: Mapping[Any, None], last: frozenset[Any] = frozenset()) -> l
 
 def ops_of_region(region: Any) -> list[Any]:
     """The ops that a region of the graph runs for its results, in order."""
-    return ops_of_step(region.outputs, (), region.inputs)
+    request = Request(tuple(region.outputs), (), tuple(region.inputs), ())
+    fed = dict.fromkeys(region.inputs, 0)
+    return _ordered(*_structured(_needed(request, fed), fed))
 
 
 @dataclass

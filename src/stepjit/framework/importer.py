@@ -23,6 +23,7 @@ from stepjit.framework.stack import get_default_graph
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.proto import MESSAGES
 from stepjit_compiler.opdef import Attr, OpDef, lookup
+from stepjit_compiler.ops.control_v1 import BACK, MERGES
 from stepjit_runtime.dtypes import DType
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*", re.ASCII)
@@ -203,13 +204,18 @@ class NodePlan:
             raise ValueError(f"Requested return_element '{text}' not found in graph_def.")
         return found
 
+    def closes_loop(self, node: _Node, origin: str) -> bool:
+        """Whether an input brings a loop variable from the trip before: what gives it is made after the node."""
+        return node.proto.op in MERGES and self.nodes[origin].proto.op in BACK
+
     def order(self) -> list[_Node]:
         """The nodes, each after those it needs, else as they stand; ValueError when there is a cycle."""
         names = list(self.nodes)
         needed: list[set[str]] = []
         users: dict[str, list[int]] = {name: [] for name in names}
         for k, node in enumerate(self.nodes.values()):
-            origins = {source[0] for source in node.sources if source not in self.replaced}.union(node.controls)
+            sources = [source for source in node.sources if source not in self.replaced]
+            origins = {name for name, _ in sources if not self.closes_loop(node, name)}.union(node.controls)
             needed.append(origins)
             for origin in origins:
                 users[origin].append(k)
@@ -278,10 +284,7 @@ def make_ops(graph: Graph, plan: NodePlan, scope: str) -> dict[str, Operation]:
             node.attrs["_class"] = tuple([_group(each, plan, scope) for each in node.attrs["_class"]])
     for node in order:
         proto = node.proto
-        inputs = [
-            plan.replaced[source] if source in plan.replaced else made[source[0]].outputs[source[1]]
-            for source in node.sources
-        ]
+        inputs = [_input(plan, node, source, made) for source in node.sources]
         name = graph.free_name(scope + proto.name)
         controls = [made[each] for each in node.controls]
         op = _without_function(graph, plan, node, name, inputs, controls)
@@ -301,7 +304,24 @@ def make_ops(graph: Graph, plan: NodePlan, scope: str) -> dict[str, Operation]:
                 if tensor.dtype.kind != "o":
                     tensor.set_shape(as_dims(shape))
         made[proto.name] = op
+    _close_loops(plan, order, made)
     return made
+
+
+def _input(plan: NodePlan, node: _Node, source: Source, made: Mapping[str, Operation]) -> Tensor:
+    if source in plan.replaced:
+        return plan.replaced[source]
+    if source[0] not in made:
+        # It comes from the trip before; until that is made, what enters the loop stands in.
+        return _input(plan, node, node.sources[0], made)
+    return made[source[0]].outputs[source[1]]
+
+
+def _close_loops(plan: NodePlan, order: Sequence[_Node], made: Mapping[str, Operation]) -> None:
+    for node in order:
+        for k, source in enumerate(node.sources):
+            if source not in plan.replaced and plan.closes_loop(node, source[0]):
+                made[node.proto.name]._update_input(k, made[source[0]].outputs[source[1]])
 
 
 def _regions(plan: NodePlan, proto: Any) -> Any:
