@@ -322,3 +322,30 @@ def test_products_of_constant_matrices(session: Any) -> None:
     np.testing.assert_array_equal(session.run(found, {b: N.T}), M @ N.T)
     with pytest.raises(ValueError, match="inner dimension does not match"):
         tf.sparse_tensor_dense_matmul(sparse(M), tf.ones([2, 2]))
+
+
+# --- as texts ---
+
+
+@pytest.mark.parametrize("array", [M, np.array([[0, 2], [0, 0], [1, 0]], np.int64), np.array([[b"", b"x"]], object)])
+def test_serialized_by_row(session: Any, array: np.ndarray) -> None:
+    empty = b"" if array.dtype == object else 0
+    t = tf.SparseTensor(np.argwhere(array != empty), array[array != empty], array.shape)
+    rows = tf.serialize_many_sparse(t)
+    assert rows.shape.as_list() == [len(array), 3]
+    back = tf.deserialize_many_sparse(rows, t.dtype, rank=2)
+    np.testing.assert_array_equal(session.run(dense(back)), array)
+
+
+def test_serialized_one_by_one(session: Any) -> None:
+    both = tf.stack([tf.serialize_sparse(sparse(M)), tf.serialize_sparse(sparse(M[:1, :2]))])
+    out = session.run(tf.deserialize_many_sparse(both, tf.float32))
+    assert out.dense_shape.tolist() == [2, 2, 3]
+    assert out.indices.tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 2], [1, 0, 1]]
+    assert out.values.tolist() == [1, 2, 3, 1]
+    for wrong, text in ((tf.int32, "of type int32"), (tf.float32, "Could not parse")):
+        texts = both if wrong is tf.int32 else tf.constant([["a", "b", "c"]])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+            session.run(tf.deserialize_many_sparse(texts, wrong))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="should be > 1, but saw rank: 1"):
+        session.run(tf.serialize_many_sparse(sparse([0.0, 1.0])))

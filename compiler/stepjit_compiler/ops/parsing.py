@@ -359,7 +359,8 @@ def _array(dtype: DType, shape: Sequence[int], content: bytes, strings: Any, lis
     return np.concatenate([given, np.full(count - given.size, given[-1] if given.size else 0, dtype.np)]).reshape(shape)
 
 
-def _parse_tensor(call: Call, serialized: np.ndarray) -> np.ndarray:
+def parse_tensor(call: Call, serialized: np.ndarray) -> np.ndarray:
+    """The tensor of a serialized TensorProto, which must be of the call's dtype."""
     if serialized.ndim:
         call.fail(f"Expected `serialized` to be a scalar, got shape: {show(serialized.shape)}")
     data = serialized.item()
@@ -374,7 +375,8 @@ def _parse_tensor(call: Call, serialized: np.ndarray) -> np.ndarray:
         call.fail(f"Could not parse `serialized` as TensorProto, base64: {base64.b64encode(data).decode()}")
 
 
-def _serialize_tensor(call: Call, tensor: np.ndarray) -> np.ndarray:
+def serialize_tensor(call: Call, tensor: np.ndarray) -> np.ndarray:
+    """The tensor as a serialized TensorProto."""
     dims = [wire.bytes_field(2, wire.number_field(1, extent) if extent else b"") for extent in tensor.shape]
     # An object array holds strings.
     dtype = dtypes.as_dtype(tensor.dtype)
@@ -392,9 +394,9 @@ def _any_tensor(x: Inference) -> list[ShapeLike]:
 
 define(
     "ParseTensor", "serialized: string -> output: out_type", "out_type: type", infer=_any_tensor,
-    reference=_parse_tensor,
+    reference=parse_tensor,
 )  # fmt: skip
-define("SerializeTensor", "tensor: T -> serialized: string", "T: type", infer=scalar, reference=_serialize_tensor)
+define("SerializeTensor", "tensor: T -> serialized: string", "T: type", infer=scalar, reference=serialize_tensor)
 
 # --- DecodeJSONExample ---
 

@@ -12,7 +12,8 @@ from stepjit.ops.parsing import (
 )  # fmt: skip
 from stepjit.ops.queues import PaddingFIFOQueue, PriorityQueue, QueueBase, RandomShuffleQueue
 from stepjit.ops.readers import match_filenames_once, matching_files, read_file, write_file
-from stepjit.ops.strings import decode_csv, decode_raw
+from stepjit.ops.sparse_serialized import deserialize_many_sparse, serialize_many_sparse, serialize_sparse
+from stepjit.ops.strings import decode_base64, decode_compressed, decode_csv, decode_raw, encode_base64
 from stepjit.record_files import TFRecordCompressionType, TFRecordOptions, TFRecordWriter, tf_record_iterator
 
 

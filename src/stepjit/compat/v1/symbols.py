@@ -109,6 +109,7 @@ from stepjit.ops.strings import (
     string_to_hash_bucket_strong, string_to_number, substr,
 )  # fmt: skip
 from stepjit.ops.special import (
+from stepjit.ops.sparse_serialized import deserialize_many_sparse, serialize_many_sparse, serialize_sparse
     betainc, bincount, confusion_matrix, cross, ensure_shape, histogram_fixed_width, histogram_fixed_width_bins,
     igamma, igammac, polygamma, realdiv, zeta,
 )  # fmt: skip
