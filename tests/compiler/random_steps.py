@@ -146,10 +146,8 @@ class Grower:
 
     def pick(self, where: Callable[[Value], bool]) -> Value | None:
         found = [value for value in self.values if where(value)]
-        if not found:
-            return None
         recent = found[-6:]
-        return self.random.choice(recent if self.random.random() < 0.7 else found)
+        return self.random.choice(recent if self.random.random() < 0.7 else found) if found else None
 
     def a_float(self, rank: int = 0) -> Value:
         found = self.pick(lambda v: v.dtype is self.float and len(v.shape) >= rank)
@@ -500,8 +498,7 @@ class Grower:
 
     def finite(self, x: Value) -> Ref:
         zero = self.b.const(0.0, x.dtype)
-        found: Ref = self.b.op("SelectV2", self.b.op("IsFinite", x.ref), x.ref, zero)
-        return found
+        return self.b.op("SelectV2", self.b.op("IsFinite", x.ref), x.ref, zero)  # type: ignore[no-any-return]
 
     def pad(self) -> Value | None:
         x = self.anything(1)
@@ -584,11 +581,9 @@ class Grower:
             return self.keep(self.b.op("Shape", x.ref, out_type=dtypes.int64), 1, True)
         if kind == 2:
             y = self.like(x.shape, x.dtype)
-            if np.broadcast_shapes(x.shape, y.shape) != x.shape:
-                return None
-            return self.moved(y, "BroadcastTo", self.b.op("Shape", x.ref))
-        numbers = self.b.op("Range", self.scalar(0), self.b.op("Size", x.ref), self.scalar(1))
-        return self.keep(numbers, 1, True)
+            fits_in = np.broadcast_shapes(x.shape, y.shape) == x.shape
+            return self.moved(y, "BroadcastTo", self.b.op("Shape", x.ref)) if fits_in else None
+        return self.keep(self.b.op("Range", self.scalar(0), self.b.op("Size", x.ref), self.scalar(1)), 1, True)
 
 
 def fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

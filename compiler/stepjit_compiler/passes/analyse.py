@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
 
@@ -35,6 +37,20 @@ def analyse(step: Step) -> Facts:
     asked = (Ref(i, k) for i in step.targets if i not in hosts for k in range(len(step.nodes[i].types)))
     wanted = frozenset((*step.fetches, *(ref for _, ref in step.writes), *asked))
     return Facts(tuple(order), wanted, updates)
+
+
+def in_order(before: Mapping[Any, Iterable[Any]], key: Callable[[Any], Any]) -> list[Any]:
+    """The keys of `before`, each after those it names; of several that may come next, the one of the least `key`.
+
+    ValueError when there is a cycle.
+    """
+    graph = nx.DiGraph()
+    graph.add_nodes_from(before)
+    graph.add_edges_from((each, node) for node, needed in before.items() for each in needed)
+    try:
+        return list(nx.lexicographical_topological_sort(graph, key=key))
+    except nx.NetworkXUnfeasible:
+        raise ValueError("there is a cycle") from None
 
 
 def _before(graph: nx.DiGraph, nodes: set[int]) -> set[int]:

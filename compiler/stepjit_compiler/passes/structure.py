@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import networkx as nx
-
 from stepjit_compiler.ops.control_v1 import BACK, ENTERS, EXITS, MERGES, SWITCHES, V1
+from stepjit_compiler.passes.analyse import in_order
 from stepjit_runtime.errors import OpFailure
 
 Place = tuple[Any, ...]
@@ -92,16 +91,13 @@ class _Structure:
 
     def _forwards(self) -> list[Any]:
         """The ops, each after those it needs but for what comes around from the trip before."""
-        graph = nx.DiGraph()
-        graph.add_nodes_from(self.ops)
+        before = {op: self._before(op) for op in self.ops}
         for op in self.ops:
-            edges = self._before(op)
             if op.type in MERGES:
-                edges = [each for each in edges if each.type not in BACK]
-            graph.add_edges_from((each, op) for each in edges)
+                before[op] = [each for each in before[op] if each.type not in BACK]
         try:
-            return list(nx.lexicographical_topological_sort(graph, key=lambda op: op._id))
-        except nx.NetworkXUnfeasible:
+            return in_order(before, lambda op: op._id)
+        except ValueError:
             raise OpFailure("The graph has a cycle that is no loop") from None
 
     def _place(self, op: Any) -> Place:
