@@ -148,6 +148,7 @@ class Queue:
         self._enqueues: deque[_Operation] = deque()
         self._dequeues: deque[_Operation] = deque()
         self._given_up: deque[_Operation] = deque()
+        self._driving = False
 
     # --- what a subclass says ---
 
@@ -240,6 +241,7 @@ class Queue:
 
     def forked(self) -> None:
         """In a child of the process: the threads that wait in line are not there."""
+        self._driving = False
         for line in (self._enqueues, self._dequeues):
             for operation in line:
                 operation.withdraw(self)
@@ -276,21 +278,28 @@ class Queue:
 
     def _drive(self) -> None:
         """Let the operations at the heads of the lines go on until none can."""
+        if self._driving:
+            return  # a ticket was let go of in the middle of this; the loop below comes to it
+        self._driving = changed = True
+        try:
+            while changed or self._given_up:
+                changed = False
+                self._undo_given_up()
+                for line in (self._enqueues, self._dequeues):
+                    while line and line[0].advance(self):
+                        changed = True
+                        if not line[0].done:
+                            break
+                        line.popleft()
+        finally:
+            self._driving = False
+
+    def _undo_given_up(self) -> None:
         while self._given_up:
             operation = self._given_up.popleft()
             if not operation.done and operation in self._line(operation):
                 self._line(operation).remove(operation)
             operation.withdraw(self)
-        changed = True
-        while changed:
-            changed = False
-            for line in (self._enqueues, self._dequeues):
-                while line and line[0].advance(self):
-                    changed = True
-                    if line[0].done:
-                        line.popleft()
-                    else:
-                        break
 
     def _cancel(self, line: deque[_Operation]) -> None:
         while line:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from stepjit_runtime import dtypes, wire
+from stepjit_runtime import dtypes, forking, wire
 from stepjit_runtime.cancellation import Cancellation
 from stepjit_runtime.errors import UNIMPLEMENTED, OpFailure
 from stepjit_runtime.files import failure_of, read_file
@@ -35,7 +35,7 @@ class Reader:
         """The item under way, or the last one."""
         self.started = self.finished = self.produced = 0
         self._busy = False
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(forking.lock())
 
     # --- what a subclass says ---
 
@@ -97,6 +97,10 @@ class Reader:
                 raise OpFailure(f"Unexpected values in the state for {self.kind} '{self.name}': {numbers}")
             self._end()
             (self.started, self.finished, self.produced), self.work = numbers, work
+
+    def forked(self) -> None:
+        """In a child of the process: the thread that was reading is not there."""
+        self._busy = False
 
     def close(self) -> None:
         """End with the session."""

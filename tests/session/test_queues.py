@@ -352,6 +352,26 @@ def test_operations_that_give_up_leave_no_trace() -> None:
         assert queue.size() == 0
 
 
+def test_tickets_let_go_of_at_any_time() -> None:
+    queue = FIFOQueue("f", 2, [as_dtype("int32")], ((),))
+    live = Cancellation()
+    one = [np.ones((), np.int32)]
+    tickets = [queue.start(queue.enqueueing(one)) for _ in range(4)]
+    takers = [queue.start(queue.dequeueing_many(3)), queue.start(queue.dequeueing())]
+    assert queue.size() == 0
+    del takers[0]
+    # What was taken is back, beyond the capacity if need be.
+    assert queue.size() == 3 and takers[0].wait(live)[0] == 1
+    tickets[3].wait(live)
+    del tickets, takers
+    assert queue.size() == 3
+    queue._driving = True  # as if in the middle of something
+    waiting = queue.start(queue.enqueueing(one))
+    del waiting
+    queue._driving = False
+    assert len(queue.run(queue.dequeueing_many(3), live)[0]) == 3 and queue.size() == 0
+
+
 def test_many_threads_lose_nothing() -> None:
     queue = FIFOQueue("f", 3, [as_dtype("int64")], ((),))
     live = Cancellation()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, scalar
 from stepjit_compiler.ops.queues import shared
+from stepjit_runtime import forking
 from stepjit_runtime.dtypes import DType
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -23,7 +23,7 @@ class SparseStore:
         self.name, self.dtype = name, dtype
         self._kept: dict[int, Parts] = {}
         self._numbers = itertools.count()
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
 
     def add(self, parts: Parts) -> int:
         """The number under which the parts are kept now."""
