@@ -29,8 +29,8 @@ def _image(x: Inference, i: int) -> tuple[Any, ...] | None:
     shape = x.shape(i)
     volumes = x.op.endswith("V3")
     if shape is not None and len(shape) != 4 and not (volumes and len(shape) == 5):
-        x.fail(f"input must be 4{' or 5' if volumes else ''}-dimensional{show(shape)}: Shape must be rank 4 but is rank "
-               f"{len(shape)}")  # fmt: skip
+        wanted = "4 or 5" if volumes else "4"
+        x.fail(f"input must be {wanted}-dimensional{show(shape)}: Shape must be rank 4 but is rank {len(shape)}")
     return shape
 
 
@@ -171,7 +171,8 @@ def _expand_running(x: Any, call: Any, image: Any, found: tuple[Any, Any], old: 
         return mean, variance
 
     def blend(before: Any, now: Any) -> Any:
-        return x.op("AddV2", x.op("Mul", before, x.const(1 - factor, number)), x.op("Mul", now, x.const(factor, number)))
+        kept = x.op("Mul", before, x.const(1 - factor, number))
+        return x.op("AddV2", kept, x.op("Mul", now, x.const(factor, number)))
 
     return blend(old[0], mean), blend(old[1], variance)
 
@@ -216,8 +217,8 @@ def _batch_norm_grad(
     *rest: np.ndarray,
 ) -> tuple[np.ndarray, ...]:  # fmt: skip
     if grad.shape != image.shape:
-        call.fail(f"x and y_backprop must have same shape, but x has shape {show(image.shape)} and y_backprop has shape "
-                  f"{show(grad.shape)}")  # fmt: skip
+        shapes = f"x has shape {show(image.shape)} and y_backprop has shape {show(grad.shape)}"
+        call.fail(f"x and y_backprop must have same shape, but {shapes}")
     _check_vectors(call, image, [("scale", scale), ("saved mean", mean), ("saved variance", variance)])
     x, g, axes = wide(image), wide(grad), _other_axes(call, image.ndim)
     count = max(x.size // max(scale.size, 1), 1)

@@ -10,8 +10,20 @@ import numpy as np
 
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
 from stepjit_compiler.ops.windows import (
-    CONV3D_ATTRS, CONV_ATTRS, Slide, channel_axis, channels_back, channels_last, check_window_attrs, in_order, inside,
-    padded, slides, spatial_axes, taps, wide,
+    CONV3D_ATTRS,
+    CONV_ATTRS,
+    Slide,
+    channel_axis,
+    channels_back,
+    channels_last,
+    check_window_attrs,
+    in_order,
+    inside,
+    padded,
+    slides,
+    spatial_axes,
+    taps,
+    wide,
 )  # fmt: skip
 
 # --- What the shapes of image, filter and result say of each other ---

@@ -10,7 +10,16 @@ import numpy as np
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
 from stepjit_compiler.ops.conv import check_result, windows_of
 from stepjit_compiler.ops.windows import (
-    CONV_ATTRS, Slide, channel_axis, channels_back, channels_last, check_window_attrs, in_order, inside, padded, taps,
+    CONV_ATTRS,
+    Slide,
+    channel_axis,
+    channels_back,
+    channels_last,
+    check_window_attrs,
+    in_order,
+    inside,
+    padded,
+    taps,
     wide,
 )  # fmt: skip
 

@@ -31,8 +31,8 @@ def _result(image: Sequence[Any], windows: Sequence[Slide]) -> tuple[Any, ...]:
 
 def _dilation_shape(x: Inference) -> list[ShapeLike]:
     image, kernel = x.with_rank(0, 4), x.with_rank(1, 3)
-    text = f"Depth of input {extent_text(image[3])} and filter {extent_text(kernel[2])} differ: Dimensions must be equal"
-    x.equal(image[3], kernel[2], text)
+    depths = f"{extent_text(image[3])} vs {extent_text(kernel[2])}"
+    x.equal(image[3], kernel[2], f"input and filter must have the same depth: {depths} (Dimensions must be equal)")
     return [_result(image, _windows(x, image, kernel))]
 
 

@@ -9,7 +9,15 @@ import numpy as np
 
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
 from stepjit_compiler.ops.windows import (
-    Slide, channel_axis, check_explicit, inside, padded, slides, spatial_axes, taps, wide,
+    Slide,
+    channel_axis,
+    check_explicit,
+    inside,
+    padded,
+    slides,
+    spatial_axes,
+    taps,
+    wide,
 )  # fmt: skip
 from stepjit_runtime.errors import UNIMPLEMENTED
 

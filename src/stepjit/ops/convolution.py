@@ -46,8 +46,7 @@ def split_padding(padding: Any, expected: int = 4) -> tuple[Any, list[int]]:
         raise ValueError("padding must be 'SAME', 'VALID' or a list of pairs")
     if not isinstance(padding, (list, tuple)):
         if padding == "EXPLICIT":
-            raise ValueError("'EXPLICIT' is not a valid value for `padding`. To use explicit padding, `padding` must be "
-                             "a list.")  # fmt: skip
+            raise ValueError("'EXPLICIT' is not a valid value for `padding`: explicit padding must be a list.")
         return padding, []
     for k, pair in enumerate(padding):
         if not isinstance(pair, (list, tuple)):

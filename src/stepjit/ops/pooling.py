@@ -78,12 +78,13 @@ def max_pool2d(
 
 
 def max_pool_with_argmax(
-    input: Any, ksize: Any, strides: Any, padding: str, data_format: str = "NHWC", Targmax: Any = None,
+    input: Any, ksize: Any, strides: Any, padding: str, data_format: str = "NHWC",
+    Targmax: Any = None,  # noqa: N803 - the public name
     name: str | None = None, output_dtype: Any = None, include_batch_in_index: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(the largest of every window, its flat index in the image, or in the batch)."""
     if data_format != "NHWC":
-        raise ValueError("`data_format` values other than 'NHWC' are not supported. Received: data_format=" + data_format)
+        raise ValueError(f"`data_format` values other than 'NHWC' are not supported. Received: {data_format}")
     found = apply_op(
         "MaxPoolWithArgmax", input=input, ksize=per_dimension(ksize, 2, 3, "ksize"),
         strides=per_dimension(strides, 2, 3, "strides"), padding=padding,
@@ -337,8 +338,8 @@ def pool(
         steps = [1] * space if strides is None else [int(step) for step in strides]
         if max(rates) > 1 and max(steps) > 1:
             raise ValueError("strides > 1 not supported in conjunction with dilation_rate > 1")
-        if any(step > size for step, size in zip(steps, window_shape)) and pooling_type not in ("MAX", "AVG"):
-            raise ValueError("strides > window_shape not supported")
+        if max(rates) > 1 and padding == "SAME":
+            raise ValueError(f"pooling with 'SAME' padding has no `dilation_rate` > 1. Received: dilation_rate={rates}")
 
         def apply(value: Tensor, _: int, how: str) -> Tensor:
             return _POOLS[pooling_type, space](value, list(window_shape), steps, how, layout, name=scope)
