@@ -172,11 +172,15 @@ def _portable(graph: Graph) -> bytes:
     """The GraphDef of the ops that can leave the process, and need only such."""
     from stepjit.framework.graph_io import graph_def_of
 
-    gone: set[Operation] = set()
-    for op in graph.get_operations():
-        if _cannot_be_written(op) or not gone.isdisjoint(_needs(op)):
-            gone.add(op)
-    found: bytes = graph_def_of([op for op in graph.get_operations() if op not in gone]).SerializeToString()
+    ops = graph.get_operations()
+    gone, before = {op for op in ops if _cannot_be_written(op)}, 0
+    while len(gone) > before:
+        before = len(gone)
+        # Once, but for ops that wait for later ones.
+        for op in ops:
+            if op not in gone and not gone.isdisjoint(_needs(op)):
+                gone.add(op)
+    found: bytes = graph_def_of([op for op in ops if op not in gone]).SerializeToString()
     return found
 
 

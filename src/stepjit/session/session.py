@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -75,7 +74,6 @@ class BaseSession:
         self._traced_steps: dict[Any, Any] = {}
         self._runs: dict[Any, Callable[..., Any]] = {}
         self._step_counts: dict[Any, int] = {}
-        self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
         self._pickled: Home | None = None
         self._growth = Growth(self._graph)
         self._variants = 0
@@ -230,7 +228,6 @@ class BaseSession:
         # Of threads that ask at once, all get the same step.
         step = self._steps.get(key) or self._steps.setdefault(key, SessionStep(self, *key))
         binding = Binding(step, layout, exact)
-        self._bindings.add(binding)
         binding.prepare()
         return binding
 

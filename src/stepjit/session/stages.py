@@ -216,7 +216,6 @@ class Plan:
         step.done, step.refs = _Done(self, before), self._refs(run, before)
         self._session._steps[self, before, step.targets, step.fetches] = step
         binding = Binding(step, Layout(abi.PACK_LIST, tuple(range(len(outputs)))))
-        self._session._bindings.add(binding)
         return binding.callable
 
     def _live_after(self, after: int) -> frozenset[Any]:
