@@ -262,6 +262,14 @@ def test_loop_of_sparse_tensors():
     assert run(out).values.tolist() == [8.0]
 
 
+def test_slices_may_come_to_have_more_rows():
+    def body(i, s):
+        return i + 1, tf.IndexedSlices(tf.concat([s.values, s.values], 0), tf.concat([s.indices, s.indices + 1], 0))
+
+    start = tf.IndexedSlices(tf.constant([[1.0]]), tf.constant([0]))
+    assert run(tf.while_loop(lambda i, s: i < 2, body, (0, start))[1]).indices.tolist() == [0, 1, 1, 2]
+
+
 def test_variables_in_a_loop_are_written_in_order():
     v, r = tf.Variable(1.0), tf.Variable(1.0, use_resource=True)
 

@@ -87,26 +87,20 @@ class Loop:
 
     def _declared(self, invariants: Any) -> list[Dims]:
         """The static shapes that the loop variables are said to keep."""
-        if invariants is None:
-            return [tensor.dims for tensor in self.initial]
-        nest.assert_same_structure(self.structure, invariants)
+        if invariants is not None:
+            nest.assert_same_structure(self.structure, invariants)
+        said = [None] * len(self.leaves) if invariants is None else nest.flatten(invariants)
         declared: list[Dims] = []
-        position = 0
-        for leaf, said in zip(self.leaves, nest.flatten(invariants)):
-            for _ in range(count(leaf) if is_composite(leaf) else 1):
-                entry = self.initial[position]
-                position += 1
-                if is_composite(leaf):
-                    declared.append(_without_rows(entry.dims))
-                    continue
-                wanted = as_dims(said)
-                if not _less_specific(wanted, entry.dims):
-                    raise ValueError(
-                        f"The shape invariant specified for {leaf.name} is not compatible with the initial shape of "
-                        f"the loop variable. It enters the loop with shape {entry.shape}, but the specified shape "
-                        f"invariant is {as_shape(said)}."
-                    )
-                declared.append(wanted)
+        for leaf, shape_said in zip(self.leaves, said):
+            entries = self.initial[len(declared) : len(declared) + (count(leaf) if is_composite(leaf) else 1)]
+            if is_composite(leaf):
+                # Sparse tensors and slices may come to have more rows; what is last is their dense shape.
+                rows = 0 if isinstance(leaf, TensorArray) and invariants is None else 2
+                declared += [_without_rows(each.dims) if k < rows else each.dims for k, each in enumerate(entries)]
+            elif invariants is None:
+                declared.append(entries[0].dims)
+            else:
+                declared.append(_stated(leaf, shape_said))
         return declared
 
     def _parameters(self, region: FuncGraph) -> tuple[list[Tensor], Any, Tensor | None]:
@@ -258,6 +252,18 @@ def make_while(
     for region in (cond, body):
         region.hand_on_controls(op)
     return op
+
+
+def _stated(variable: Tensor, shape_said: Any) -> Dims:
+    """The shape that is said to be kept; ValueError when it isn't that of the loop variable at first."""
+    dims = as_dims(shape_said)
+    if not _less_specific(dims, variable.dims):
+        raise ValueError(
+            f"The shape invariant specified for {variable.name} is not compatible with the initial shape of the loop "
+            f"variable. It enters the loop with shape {variable.shape}, but the specified shape invariant is "
+            f"{as_shape(shape_said)}."
+        )
+    return dims
 
 
 def _call(function: Callable[..., Any], arguments: Any) -> Any:
