@@ -48,13 +48,15 @@ from stepjit.ops.elementwise import (
 )  # fmt: skip
 from stepjit.ops.indexing import (
     batch_gather, boolean_mask, gather, gather_nd, one_hot, scatter_nd, slice, strided_slice, tensor_scatter_add,
-    tensor_scatter_sub, tensor_scatter_update,
+    tensor_scatter_add as tensor_scatter_nd_add, tensor_scatter_sub, tensor_scatter_sub as tensor_scatter_nd_sub,
+    tensor_scatter_update, tensor_scatter_update as tensor_scatter_nd_update,
 )  # fmt: skip
 from stepjit.ops.layout import (
     batch_to_space, batch_to_space_nd, depth_to_space, pad, reverse, reverse_sequence, reverse_v2, roll,
     space_to_batch, space_to_batch_nd, space_to_depth, tile,
 )  # fmt: skip
 from stepjit.ops.linear import matmul, norm, tensordot, trace
+from stepjit.ops.matrix_functions import matrix_square_root
 from stepjit.ops.math import (
     accumulate_n, add, add_n, atan2, div, div_no_nan, divide, floor_div, floordiv, floormod, maximum, minimum, mod,
     multiply, pow, scalar_mul, squared_difference, subtract, truediv, truncatediv, truncatemod,
@@ -108,16 +110,19 @@ from stepjit.ops.strings import (
     string_join, string_split, string_strip, string_to_hash_bucket, string_to_hash_bucket_fast,
     string_to_hash_bucket_strong, string_to_number, substr,
 )  # fmt: skip
-from stepjit.ops.special import (
 from stepjit.ops.sparse_serialized import deserialize_many_sparse, serialize_many_sparse, serialize_sparse
+from stepjit.ops.special import (
     betainc, bincount, confusion_matrix, cross, ensure_shape, histogram_fixed_width, histogram_fixed_width_bins,
     igamma, igammac, polygamma, realdiv, zeta,
 )  # fmt: skip
 from stepjit.ops.state import (
-    assign, assign_add, assign_sub, count_up_to, scatter_add, scatter_div, scatter_max, scatter_min, scatter_mul,
-    scatter_nd_add, scatter_nd_sub, scatter_nd_update, scatter_sub, scatter_update,
+    assign, assign_add, assign_sub, batch_scatter_update, count_up_to, scatter_add, scatter_div, scatter_max,
+    scatter_min, scatter_mul, scatter_nd_add, scatter_nd_sub, scatter_nd_update, scatter_sub, scatter_update,
 )  # fmt: skip
 from stepjit.ops.tables import initialize_all_tables, tables_initializer
+from stepjit.ops.tensor_scatter import (
+    tensor_scatter_max as tensor_scatter_nd_max, tensor_scatter_min as tensor_scatter_nd_min,
+)  # fmt: skip
 from stepjit.partitioned import fixed_size_partitioner, min_max_variable_partitioner, variable_axis_size_partitioner
 from stepjit.variable_collections import (
     all_variables, assert_variables_initialized, global_variables, global_variables_initializer,
