@@ -65,5 +65,6 @@ from stepjit_compiler.ops import string_numbers as string_numbers
 from stepjit_compiler.ops import strings as strings
 from stepjit_compiler.ops import tables as tables
 from stepjit_compiler.ops import tensor_array as tensor_array
+from stepjit_compiler.ops import tensor_array_v3 as tensor_array_v3
 from stepjit_compiler.ops import training as training
 from stepjit_compiler.ops import unique as unique

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.registry import RegisterGradient
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
-from stepjit.ops.array import expand_dims, matrix_transpose
-from stepjit.ops.complex import real
-from stepjit.ops.creation import matrix_band_part, matrix_diag, matrix_diag_part, matrix_set_diag, zeros_like
+from stepjit.ops.array import concat, expand_dims, matrix_transpose
+from stepjit.ops.array import shape as shape_of
+from stepjit.ops.cast import cast
+from stepjit.ops.complex import conj, real
+from stepjit.ops.creation import matrix_band_part, matrix_diag, matrix_diag_part, matrix_set_diag
 from stepjit.ops.elementwise import log
-from stepjit.ops.linear import matmul
+from stepjit.ops.linear import matmul, unbroadcast_batches
 from stepjit.ops.reductions import reduce_sum
 
 
@@ -97,10 +97,14 @@ def matrix_triangular_solve(
 
 
 def matrix_solve_ls(
-    matrix: Any, rhs: Any, l2_regularizer: float = 0.0, fast: bool = True, name: str | None = None
+    matrix: Any, rhs: Any, l2_regularizer: Any = 0.0, fast: bool = True, name: str | None = None
 ) -> Tensor:
-    """`x` for which `|matrix @ x - rhs|^2 + l2_regularizer |x|^2` is least; of several the shortest."""
-    weight = convert_to_tensor(np.float64(l2_regularizer))
+    """`x` for which `|matrix @ x - rhs|^2 + l2_regularizer |x|^2` is least.
+
+    `fast` solves the normal equations, and fails with InvalidArgumentError for matrices without full rank; otherwise
+    the shortest of several solutions is found, and the regulariser is ignored.
+    """
+    weight = convert_to_tensor(l2_regularizer, dtype="float64")
     return apply_op("MatrixSolveLs", matrix=matrix, rhs=rhs, l2_regularizer=weight, fast=fast, name=name)
 
 
@@ -122,7 +126,31 @@ def _triangular_solve_grad(op: Operation, grad: Tensor) -> tuple[Tensor, Tensor]
     lower, adjoint, x = op.attrs["lower"], op.attrs["adjoint"], op.outputs[0]
     rhs = matrix_triangular_solve(op.inputs[0], grad, lower=lower, adjoint=not adjoint)
     matrix = -(matmul(x, rhs, adjoint_b=True) if adjoint else matmul(rhs, x, adjoint_b=True))
-    return matrix_band_part(matrix, -1, 0) if lower else matrix_band_part(matrix, 0, -1), rhs
+    matrix = matrix_band_part(matrix, -1, 0) if lower else matrix_band_part(matrix, 0, -1)
+    parts = unbroadcast_batches(op.inputs[0], op.inputs[1], matrix, rhs)
+    return parts[0], parts[1]
+
+
+@RegisterGradient("MatrixSolveLs")
+def _least_squares_grad(op: Operation, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    a, b, weight = op.inputs
+    x = op.outputs[0]
+    rows, columns = (None, None) if a.dims is None else a.dims[-2:]
+    if rows is None or columns is None:
+        raise ValueError("the gradient of least squares needs the static sizes of the matrices")
+    tall = rows >= columns
+    normal = matmul(a, a, adjoint_a=True) if tall else matmul(a, a, adjoint_b=True)
+    if op.attrs["fast"]:
+        diagonal = matrix_diag_part(normal)
+        normal = matrix_set_diag(normal, diagonal + cast(weight, diagonal.dtype.base_dtype))
+    factor = cholesky(normal)
+    if tall:
+        z = cholesky_solve(factor, grad)
+        both = matmul(x, z, adjoint_b=True)
+        return matmul(b, z, adjoint_b=True) - matmul(a, both + _adjoint(both)), matmul(a, z), None
+    w, y = cholesky_solve(factor, b), cholesky_solve(factor, matmul(a, grad))
+    back = grad - matmul(a, y, adjoint_a=True)
+    return matmul(w, back, adjoint_b=True) - matmul(y, x, adjoint_b=True), y, None
 
 
 # --- decompositions ---
@@ -138,19 +166,42 @@ def _cholesky_grad(op: Operation, grad: Tensor) -> Tensor:
     factor = op.outputs[0]
     inner = matmul(factor, grad, adjoint_a=True)
     inner = matrix_band_part(matrix_set_diag(inner, 0.5 * matrix_diag_part(inner)), -1, 0)
-    inverse = matrix_triangular_solve(factor, _identity_like(factor))
-    whole = matmul(matmul(inverse, inner, adjoint_a=True), inverse)
+    left = matrix_triangular_solve(factor, inner, adjoint=True)
+    whole = _adjoint(matrix_triangular_solve(factor, _adjoint(left), adjoint=True))
     return 0.5 * (whole + _adjoint(whole))
-
-
-def _identity_like(x: Tensor) -> Tensor:
-    empty = zeros_like(x)
-    return matrix_set_diag(empty, matrix_diag_part(empty) + constant(1, x.dtype.base_dtype))
 
 
 def qr(input: Any, full_matrices: bool = False, name: str | None = None) -> Qr:
     """Orthonormal `q` and upper triangular `r` with `q @ r` the matrices [..., m, n]."""
     return Qr(*apply_op("Qr", input=input, full_matrices=full_matrices, name=name))
+
+
+@RegisterGradient("Qr")
+def _qr_grad(op: Operation, dq: Tensor, dr: Tensor) -> Tensor:
+    (q, r), dims = op.outputs, op.inputs[0].dims
+    rows, columns = (None, None) if dims is None else dims[-2:]
+    if rows is None or columns is None:
+        raise ValueError("the gradient of QR needs the static sizes of the matrices")
+    if rows > columns and op.attrs["full_matrices"]:
+        raise ValueError("the gradient of QR with full matrices needs at least as many columns as rows")
+    if rows >= columns:
+        return _tall_qr_grad(q, r, dq, dr)
+    # The first columns decide q; the others are q @ their part of r.
+    rest = [part[..., rows:] for part in (op.inputs[0], dr)]
+    first = _tall_qr_grad(q, r[..., :rows], dq + matmul(rest[0], rest[1], adjoint_b=True), dr[..., :rows])
+    return concat([first, matmul(q, rest[1])], -1)
+
+
+def _tall_qr_grad(q: Tensor, r: Tensor, dq: Tensor, dr: Tensor) -> Tensor:
+    """A + A^H vanishes for dq = q A, and dr is upper triangular: that decides both from the change of q r."""
+    inner, outer = matmul(q, dq, adjoint_a=True), matmul(r, dr, adjoint_b=True)
+    lower = matrix_band_part(inner - _adjoint(inner) + outer - _adjoint(outer), -1, 0)
+    return matmul(q, dr + _over(lower, r)) + _over(dq - matmul(q, inner), r)
+
+
+def _over(x: Tensor, r: Tensor) -> Tensor:
+    """x @ r^-H, for an upper triangular r."""
+    return _adjoint(matrix_triangular_solve(r, _adjoint(x), lower=False))
 
 
 def self_adjoint_eig(tensor: Any, name: str | None = None) -> tuple[Tensor, Tensor]:
@@ -173,8 +224,7 @@ def _eigen_grad(op: Operation, grad_values: Tensor, grad_vectors: Tensor | None)
     inner = matrix_diag(grad_values)
     if grad_vectors is not None:
         gaps = expand_dims(values, -2) - expand_dims(values, -1)
-        apart = apply_op("DivNoNan", x=constant(1, gaps.dtype.base_dtype), y=gaps)
-        inner = inner + apart * matmul(vectors, grad_vectors, adjoint_a=True)
+        inner = inner + _reciprocal(gaps) * matmul(vectors, grad_vectors, adjoint_a=True)
     whole = matmul(vectors, matmul(inner, vectors, adjoint_b=True))
     # Only lower triangles are read.
     lower = matrix_band_part(whole + _adjoint(whole), -1, 0)
@@ -188,3 +238,47 @@ def svd(tensor: Any, full_matrices: bool = False, compute_uv: bool = True, name:
     )
     values = real(found[0])
     return (values, found[1], found[2]) if compute_uv else values
+
+
+@RegisterGradient("Svd")
+def _svd_grad(op: Operation, ds: Tensor, du: Tensor, dv: Tensor) -> Tensor:
+    x, (s, u, v) = op.inputs[0], op.outputs
+    if not op.attrs["compute_uv"]:
+        _, u, v = svd(x)
+        return matmul(_columns(u, ds), v, adjoint_b=True)
+    sizes = (None, None) if x.dims is None else x.dims[-2:]
+    used = [each.op.type != "ZerosLike" for each in (du, dv)]
+    if op.attrs["full_matrices"] and (None in sizes or sizes[0] != sizes[1]):
+        if any(used):
+            raise ValueError("the gradient of singular vectors needs square matrices or full_matrices=False")
+        count = shape_of(s)[-1]
+        u, v = u[..., :count], v[..., :count]
+    inner = matrix_diag(ds)
+    squares = s * s
+    apart = _reciprocal(expand_dims(squares, -2) - expand_dims(squares, -1))
+    if used[0]:
+        turned = matmul(u, du, adjoint_a=True)
+        inner = inner + _columns(apart * (turned - _adjoint(turned)), s)
+        if x.dtype.base_dtype.kind == "c":
+            phases = matrix_diag_part(turned)
+            inner = inner + matrix_diag((phases - conj(phases)) * _reciprocal(s + s))
+    if used[1]:
+        turned_v = matmul(v, dv, adjoint_a=True)
+        inner = inner + expand_dims(s, -1) * (apart * (turned_v - _adjoint(turned_v)))
+    found = matmul(matmul(u, inner), v, adjoint_b=True)
+    # What leaves the space that the vectors span.
+    if used[0]:
+        found = found + matmul(_columns(du - matmul(u, turned), _reciprocal(s)), v, adjoint_b=True)
+    if used[1]:
+        found = found + matmul(u, _columns(dv - matmul(v, turned_v), _reciprocal(s)), adjoint_b=True)
+    return found
+
+
+def _columns(x: Tensor, factors: Tensor) -> Tensor:
+    """The columns of x, each times its factor."""
+    return x * expand_dims(factors, -2)
+
+
+def _reciprocal(x: Tensor) -> Tensor:
+    """1 / x, and 0 for 0."""
+    return apply_op("DivNoNan", x=constant(1, x.dtype.base_dtype), y=x)

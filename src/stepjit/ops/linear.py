@@ -84,9 +84,13 @@ def _batch_matmul_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
     else:
         dx = _batched(y, grad, ay, True)
         dy = _batched(grad, x, True, True) if ay else _batched(x, grad)
+    return unbroadcast_batches(x, y, dx, dy)
+
+
+def unbroadcast_batches(x: Tensor, y: Tensor, dx: Tensor, dy: Tensor) -> list[Tensor]:
+    """`dx` and `dy` summed over the batch dimensions along which x and y were stretched to one another's."""
     if x.dims is not None and y.dims is not None and x.dims[:-2] == y.dims[:-2] and None not in x.dims[:-2]:
         return [dx, dy]
-    # Batch dimensions broadcast: sum over those along which an operand was stretched.
     shapes = static_shape(x), static_shape(y)
     batches = [apply_op("StridedSlice", input=s, begin=[0], end=[-2], strides=[1]) for s in shapes]
     both = apply_op("BroadcastGradientArgs", s0=batches[0], s1=batches[1])
@@ -97,7 +101,10 @@ def _batch_matmul_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
     return result
 
 
-def matvec(a: Any, b: Any, transpose_a: bool = False, adjoint_a: bool = False, name: str | None = None) -> Tensor:
+def matvec(
+    a: Any, b: Any, transpose_a: bool = False, adjoint_a: bool = False, a_is_sparse: bool = False,
+    b_is_sparse: bool = False, name: str | None = None,
+) -> Tensor:  # fmt: skip
     """The product of matrices with vectors in the last dimension."""
     with name_scope(name, "MatVec", [a, b]):
         column = apply_op("ExpandDims", input=b, dim=-1)
@@ -200,13 +207,15 @@ def norm(
 ) -> Tensor:  # fmt: skip
     """The norm of vectors along one axis (or of all elements), or of matrices along two.
 
-    ord: "euclidean", 1, 2, inf, or for vectors any positive number, for matrices "fro". ValueError for another.
+    ord: "euclidean", 1, 2 (of matrices the largest singular value), inf, or for vectors any positive number, for
+    matrices "fro". ValueError for another.
     """
     keep = bool(either("keepdims", keepdims, "keep_dims", keep_dims))
     is_matrix = isinstance(axis, (list, tuple)) and len(axis) == 2
-    allowed = ("fro", "euclidean", 1, 2, np.inf) if is_matrix else ("euclidean", 1, 2, np.inf)
-    if ord not in allowed and (is_matrix or isinstance(ord, str) or not ord > 0):
-        raise ValueError(f"'ord' must be one of {allowed} or a positive number for vectors, got {ord}")
+    if is_matrix and ord not in ("euclidean", "fro", 1, 2, np.inf):
+        raise ValueError(f"'ord' must be a supported matrix norm in ['euclidean', 'fro', 1, 2, inf], got {ord}")
+    if not is_matrix and ord != "euclidean" and (isinstance(ord, str) or not ord > 0):
+        raise ValueError(f"'ord' must be a supported vector norm, 'euclidean' or a positive number, got {ord}")
     with name_scope(name, "norm", [tensor]) as scope:
         x = convert_to_tensor(tensor)
         if ord in ("fro", "euclidean") or (ord == 2 and not is_matrix):
@@ -215,7 +224,7 @@ def norm(
                 squares = apply_op("Cast", x=squares, DstT=x.dtype.base_dtype)
             result = apply_op("Sqrt", x=squares)
         elif ord == 2:
-            raise ValueError("the 2-norm of matrices, their largest singular value, is not computed by norm")
+            result = _spectral_norm(x, [int(each) for each in axis])
         else:
             result = _absolute_norm(x, ord, axis, is_matrix)
         return result if keep else apply_op("Squeeze", input=result, squeeze_dims=_plain_axes(axis), name=scope)
@@ -225,6 +234,24 @@ def _plain_axes(axis: Any) -> list[int]:
     if axis is None:
         return []
     return [int(each) for each in axis] if isinstance(axis, (list, tuple)) else [int(axis)]
+
+
+def _spectral_norm(x: Tensor, axes: list[int]) -> Tensor:
+    """The largest singular values of matrices along two axes, which keep an extent of 1."""
+    if axes != [-2, -1]:
+        if x.dims is None:
+            raise ValueError("norm of matrices along these axes needs a static rank")
+        rank = len(x.dims)
+        axes = [axis % rank for axis in axes]
+        order = [k for k in range(rank) if k not in axes] + axes
+        x = apply_op("Transpose", x=x, perm=constant(order, dtype="int32"))
+    values = apply_op("Svd", input=x, compute_uv=False, full_matrices=False)[0]
+    largest = reduce_max(values, -1, keepdims=axes == [-2, -1])
+    if axes == [-2, -1]:
+        return apply_op("ExpandDims", input=largest, dim=-1)
+    for axis in sorted(axes):
+        largest = apply_op("ExpandDims", input=largest, dim=axis)
+    return largest
 
 
 def _absolute_norm(x: Tensor, ord: Any, axis: Any, is_matrix: bool) -> Tensor:

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from stepjit.ops.array import matrix_transpose
+from stepjit.ops.array import matrix_transpose, matrix_transpose as transpose
+from stepjit.ops.clip import global_norm
 from stepjit.ops.creation import (
     diag as tensor_diag, diag_part as tensor_diag_part, eye, matrix_band_part as band_part, matrix_diag as diag,
     matrix_diag_part as diag_part, matrix_set_diag as set_diag,
@@ -16,5 +17,9 @@ from stepjit.ops.decompositions import (
 )  # fmt: skip
 from stepjit.ops.einsum import einsum
 from stepjit.ops.linear import matmul, matvec, norm, tensordot, trace
+from stepjit.ops.matrix_functions import (
+    adjoint, expm, logm, lu, lu_matrix_inverse, lu_reconstruct, lu_solve, matrix_rank, matrix_square_root as sqrtm,
+    normalize, pinv, tridiagonal_matmul, tridiagonal_solve,
+)  # fmt: skip
 from stepjit.ops.normalization import l2_normalize
 from stepjit.ops.special import cross
