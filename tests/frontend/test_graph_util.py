@@ -110,7 +110,7 @@ def test_write_graph_makes_the_folder(tmp_path: Path) -> None:
 
 
 def _collections() -> None:
-    v, w, _ = _model()
+    v = _model()[0]
     tf.add_to_collection("outs", tf.get_default_graph().get_tensor_by_name("out:0"))
     tf.add_to_collection("outs", v.op)
     tf.add_to_collection("numbers", 3)
