@@ -15,6 +15,7 @@ from stepjit.framework.shape import TensorShape, as_dims
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops import state
 from stepjit.variable_kinds import VariableAggregation, VariableSynchronization, resource_variables_enabled
+from stepjit.variable_rows import RowMethods
 from stepjit_runtime.dtypes import DType, as_dtype
 
 
@@ -26,7 +27,7 @@ def _wants_resource(use_resource: bool | None) -> bool:
     return resource_variables_enabled() if use_resource is None else use_resource
 
 
-class Variable:
+class Variable(RowMethods):
     """A value that a session keeps between steps; set by its initializer, changed by assign ops.
 
     ValueError without an initial value, TypeError for collections that are no list.
@@ -216,37 +217,6 @@ class Variable:
     ) -> Any:
         """Subtract `delta`; gives the new value, or the op with `read_value=False`."""
         raise AssertionError
-
-    def scatter_sub(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Any:
-        """Subtract IndexedSlices."""
-        return state.scatter_sub(self, sparse_delta.indices, sparse_delta.values, use_locking, name)
-
-    def scatter_add(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Any:
-        """Add IndexedSlices."""
-        return state.scatter_add(self, sparse_delta.indices, sparse_delta.values, use_locking, name)
-
-    def scatter_update(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Any:
-        """Replace rows by IndexedSlices."""
-        return state.scatter_update(self, sparse_delta.indices, sparse_delta.values, use_locking, name)
-
-    def scatter_nd_sub(self, indices: Any, updates: Any, name: str | None = None) -> Any:
-        return state.scatter_nd_sub(self, indices, updates, name=name)
-
-    def scatter_nd_add(self, indices: Any, updates: Any, name: str | None = None) -> Any:
-        return state.scatter_nd_add(self, indices, updates, name=name)
-
-    def scatter_nd_update(self, indices: Any, updates: Any, name: str | None = None) -> Any:
-        return state.scatter_nd_update(self, indices, updates, name=name)
-
-    def count_up_to(self, limit: int) -> Tensor:
-        """See `tf.count_up_to`."""
-        return state.count_up_to(self, limit)
-
-    def sparse_read(self, indices: Any, name: str | None = None) -> Tensor:
-        """Rows `indices` of the value."""
-        from stepjit.ops.indexing import gather
-
-        return gather(self, indices, name=name)
 
     def experimental_ref(self) -> Variable:
         return self

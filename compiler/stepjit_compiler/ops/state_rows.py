@@ -30,10 +30,18 @@ def check_rows(x: Inference, data: ShapeLike, indices: ShapeLike, updates: Shape
         x.equal(m, n, text)
 
 
+def _divided(old: np.ndarray, update: np.ndarray) -> np.ndarray:
+    """Quotients; those of integers are cut towards zero, as C's are."""
+    if old.dtype.kind not in "iu":
+        return np.asarray(old / update, old.dtype)
+    floor = old // update
+    below = (old % update != 0) & ((old < 0) != (update < 0))
+    return np.asarray(floor + below, old.dtype)
+
+
 _COMBINE: dict[bytes, Callable[..., Any]] = {
     b"update": lambda old, update: update, b"add": np.add, b"sub": np.subtract, b"mul": np.multiply,
-    b"div": lambda old, update: (old / update if old.dtype.kind not in "iu" else old // update).astype(old.dtype),
-    b"min": np.minimum, b"max": np.maximum,
+    b"div": _divided, b"min": np.minimum, b"max": np.maximum,
 }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ class Graph:
         if len(output_dtypes) == 1:
             op.outputs = [Tensor(op, 0, output_dtypes[0], plain(op_def.infer(GraphInference(op, inputs))[0]))]
         else:
-            shapes = op_def.infer(GraphInference(op, inputs)) if output_dtypes else ()
+            shapes = op_def.infer(GraphInference(op, inputs)) if output_dtypes or inputs else ()
             op.outputs = [Tensor(op, k, dtype, plain(shapes[k])) for k, dtype in enumerate(output_dtypes)]
         if not self.local.plain:
             self._obey_blocks(op)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from stepjit.framework.apply import apply_op
-from stepjit.framework.convert import convert_to_tensor
+from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
+from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit_runtime import dtypes
 
@@ -120,6 +121,25 @@ def scatter_nd_add(ref: Any, indices: Any, updates: Any, use_locking: bool = Fal
 def scatter_nd_sub(ref: Any, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None) -> Any:
     """Subtract `updates` from the slices of the variable at index tuples `indices`."""
     return _scatter_nd("ScatterNdSub", ref, indices, updates, use_locking, name)
+
+
+def batch_scatter_update(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None
+) -> Any:
+    """Let rows of a batch of matrices be `updates`: ref[i, ..., indices[i, ..., j]] = updates[i, ..., j]."""
+    with name_scope(name, "batch_scatter_update", [ref, indices, updates]):
+        rows = convert_to_tensor(indices)
+        count = len(rows.dims or ())
+        whole = apply_op("Shape", input=rows, out_type=rows.dtype.base_dtype)
+        places = []
+        for axis in range(count - 1):
+            extent = apply_op("Gather", params=whole, indices=axis)
+            zero, one = (constant(number, rows.dtype.base_dtype) for number in (0, 1))
+            line = apply_op("Range", start=zero, limit=extent, delta=one)
+            shaped = apply_op("Reshape", tensor=line, shape=[-1 if k == axis else 1 for k in range(count)])
+            places.append(apply_op("BroadcastTo", input=shaped, shape=whole))
+        tuples = apply_op("Pack", values=[*places, rows], axis=count)
+        return scatter_nd_update(ref, tuples, updates, use_locking)
 
 
 for _kind in (

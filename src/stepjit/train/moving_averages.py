@@ -82,7 +82,8 @@ class ExponentialMovingAverage:
                 raise TypeError(f"The variables must be half, float, or double: {each.name}")
             if each not in self._averages:
                 self._averages[each] = self._shadow(each)
-                graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, each)
+                if isinstance(each, Variable):
+                    graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, each)
         with name_scope(self._name) as scope:
             decay = convert_to_tensor(self._decay, name="decay")
             if self._num_updates is not None:
