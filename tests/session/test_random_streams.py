@@ -127,7 +127,7 @@ def test_dropout_and_its_gradient_are_native_and_agree():
         assert hosts(call) == []
 
 
-@pytest.mark.parametrize("low, high", [(3, 3), (4, -4)])
+@pytest.mark.parametrize(("low", "high"), [(3, 3), (4, -4)])
 def test_bounds_that_are_none_change_no_variable(low, high):
     v = tf.Variable([1, 2])
     bounds = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
