@@ -6,10 +6,12 @@ Assemble     the output is put together of its inputs, each at an offset (concat
 Reduction    an accumulator over some axes
 Alias        the same elements in the same order under another shape: no code at all
 Contraction  a matrix product
+Convolution  filters over images, or the gradient for the filters
 Composite    replaced by other ops before fusion
 Scatter      a copy of the first input in which rows named by indices are changed
 Update       new values of variables, computed by other ops
 Control      a branch or a loop over Steps that stand in the op's attrs
+Matrices     an algorithm on small square matrices
 Generate     random numbers from a Philox stream
 """
 
@@ -103,6 +105,18 @@ class Contraction:
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """`window(call)` is the geometry (`lower.conv.Window`) of inputs image and filter.
+
+    of_filter: the inputs are image and gradient, the result is the gradient for the filter.
+    """
+
+    window: Callable[[Any], Any]
+    of_filter: bool = False
+    when: Callable[[Any], bool] = always
+
+
+@dataclass(frozen=True)
 class Composite:
     """`expand(x, call, *inputs) -> output(s)`: `x` builds ops (`passes/expand.py`); removed by simplify."""
 
@@ -141,6 +155,18 @@ class Control:
 
     kind: str
     when: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """An algorithm on the square matrices of input 0, of static size: see `lower/small_matrices.py` for `kind`.
+
+    `message` ends the step where the algorithm finds no result.
+    """
+
+    kind: str
+    when: Callable[[Any], bool]
+    message: str = ""
 
 
 @dataclass(frozen=True)

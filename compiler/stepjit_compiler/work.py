@@ -122,9 +122,16 @@ def _convolution(step: Step, node: Node) -> Extent:
     return 2 * result.size * dims.product(taps[:-1])
 
 
+def _filter_gradient(step: Step, node: Node) -> Extent:
+    """2 x elements of the gradient x the filter's places and channels."""
+    return 2 * step.type(node.inputs[1]).size * dims.product(node.types[0].dims[:-1])
+
+
 _SPECIAL: dict[str, Callable[[Step, Node], Extent]] = {
     "AddN": _sums,
     "Conv2D": _convolution,
     "Conv3D": _convolution,
+    "_Conv": _convolution,
+    "_ConvFilter": _filter_gradient,
 }
 """Ops whose count their lowering does not tell."""

@@ -8,13 +8,15 @@ from dataclasses import replace
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.lower.checks import emit_assumptions, emit_checks
+from stepjit_compiler.lower.convolutions import emit_convolution, emit_filter, is_convolution
 from stepjit_compiler.lower.kernel_code import KernelCode, Stream
 from stepjit_compiler.lower.loops import LoopNest
 from stepjit_compiler.lower.moves import emit_assemble, emit_scatter
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.products import emit_blas_product, emit_generated_product
 from stepjit_compiler.lower.random_kernels import emit_random
-from stepjit_compiler.lowering import Elementwise, Generate, Indexed
+from stepjit_compiler.lower.small_matrices import emit_matrices
+from stepjit_compiler.lowering import Convolution, Elementwise, Generate, Indexed
 from stepjit_compiler.passes.fuse import reader_of
 from stepjit_compiler.plan import Kernel, Plan
 from stepjit_compiler.step_builder import StepBuilder
@@ -64,11 +66,13 @@ def _emit_split(point: Point) -> Extent:
 _EMIT: dict[str, Callable[[Point], Extent]] = {
     "loop": _emit_loop,
     "split": _emit_split,
-    "product": emit_generated_product,
+    "product": lambda point: (emit_convolution if is_convolution(point) else emit_generated_product)(point),
+    "filter": emit_filter,
     "blas": emit_blas_product,
     "assemble": emit_assemble,
     "scatter": emit_scatter,
     "random": emit_random,
+    "matrices": emit_matrices,
     "check": lambda point: 0,
     "assume": emit_assumptions,
 }
@@ -108,10 +112,17 @@ def _cost(plan: Plan, kernel: Kernel) -> Extent:
         op = opdef.lookup(node.op)
         lower_ = op.lower if op else None
         each = lower_.cost if isinstance(lower_, (Elementwise, Indexed, Generate)) else 1.0
-        if kernel.kind in ("product", "blas") and i == kernel.nodes[0]:
+        if isinstance(lower_, Convolution):
+            grad = step.type(node.inputs[1]) if lower_.of_filter else node.types[0]
+            weights = node.types[0] if lower_.of_filter else step.type(node.inputs[1])
+            work = work + grad.size * (weights.size // weights.dims[-1]) // 2
+        elif kernel.kind in ("product", "blas") and i == kernel.nodes[0]:
             inner = step.type(node.inputs[0]).size
             columns = node.types[0].dims[-1]
             work = work + inner * columns // 2
+        elif kernel.kind == "matrices":
+            matrices = step.type(node.inputs[0]).dims
+            work = work + dims.product(matrices) * matrices[-1]
         elif kernel.kind == "loop":
             work = work + dims.product(kernel.space) * max(int(each), 1)
         else:

@@ -14,6 +14,7 @@ from stepjit_compiler.ops import control as control
 from stepjit_compiler.ops import control_flow as control_flow
 from stepjit_compiler.ops import control_v1 as control_v1
 from stepjit_compiler.ops import conv as conv
+from stepjit_compiler.ops import conv_core as conv_core
 from stepjit_compiler.ops import decode as decode
 from stepjit_compiler.ops import decompositions as decompositions
 from stepjit_compiler.ops import depthwise as depthwise

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
+from stepjit_compiler.ops.conv_expand import (
+    conv_is_native,
+    expand_conv,
+    expand_filter,
+    expand_input,
+    filter_is_native,
+    input_is_native,
+)
 from stepjit_compiler.ops.windows import (
     CONV3D_ATTRS,
     CONV_ATTRS,
@@ -20,18 +29,13 @@ from stepjit_compiler.ops.windows import (
     in_order,
     inside,
     padded,
-    slides,
     spatial_axes,
     taps,
     wide,
+    windows_of,
 )  # fmt: skip
 
 # --- What the shapes of image, filter and result say of each other ---
-
-
-def windows_of(x: Any, image: Sequence[Any], kernel: Sequence[Any]) -> tuple[Slide, ...]:
-    """The windows of a filter of that shape over an image."""
-    return slides(x, image, dict(zip(spatial_axes(x.attrs, len(image)), kernel)), x.attrs["strides"])
 
 
 def _result_shape(x: Any, image: Sequence[Any], kernel: Sequence[Any], depth: Any) -> tuple[Any, ...]:
@@ -169,9 +173,9 @@ def _conv(rank: int) -> Callable[..., np.ndarray]:
 
 
 define("Conv2D", "input: T, filter: T -> output: T", f"T: type in float|int32, {CONV_ATTRS}",
-       infer=_conv_shape(4), reference=_conv(4))  # fmt: skip
+       infer=_conv_shape(4), reference=_conv(4), lower=Composite(expand_conv, when=conv_is_native))  # fmt: skip
 define("Conv3D", "input: T, filter: T -> output: T", f"T: type in float, {CONV3D_ATTRS}",
-       infer=_conv_shape(5), reference=_conv(5))  # fmt: skip
+       infer=_conv_shape(5), reference=_conv(5), lower=Composite(expand_conv, when=conv_is_native))  # fmt: skip
 
 
 # --- Conv2DBackpropInput, Conv3DBackpropInputV2 ---
@@ -250,10 +254,12 @@ def _conv_input(rank: int) -> Callable[..., np.ndarray]:
 
 
 define("Conv2DBackpropInput", "input_sizes: int32, filter: T, out_backprop: T -> output: T",
-       f"T: type in float|int32, {CONV_ATTRS}", infer=_conv_input_shape(4), reference=_conv_input(4))  # fmt: skip
+       f"T: type in float|int32, {CONV_ATTRS}", infer=_conv_input_shape(4), reference=_conv_input(4),
+       lower=Composite(expand_input, when=input_is_native))  # fmt: skip
 define("Conv3DBackpropInputV2", "input_sizes: Tshape, filter: T, out_backprop: T -> output: T",
        f"T: type in float, {CONV3D_ATTRS}, Tshape: type in index = int32",
-       infer=_conv_input_shape(5), reference=_conv_input(5))  # fmt: skip
+       infer=_conv_input_shape(5), reference=_conv_input(5),
+       lower=Composite(expand_input, when=input_is_native))  # fmt: skip
 
 
 # --- Conv2DBackpropFilter, Conv3DBackpropFilterV2 ---
@@ -293,6 +299,8 @@ def _conv_filter(rank: int) -> Callable[..., np.ndarray]:
 
 
 define("Conv2DBackpropFilter", "input: T, filter_sizes: int32, out_backprop: T -> output: T",
-       f"T: type in float, {CONV_ATTRS}", infer=_conv_filter_shape(4), reference=_conv_filter(4))  # fmt: skip
+       f"T: type in float, {CONV_ATTRS}", infer=_conv_filter_shape(4), reference=_conv_filter(4),
+       lower=Composite(expand_filter, when=filter_is_native))  # fmt: skip
 define("Conv3DBackpropFilterV2", "input: T, filter_sizes: int32, out_backprop: T -> output: T",
-       f"T: type in float, {CONV3D_ATTRS}", infer=_conv_filter_shape(5), reference=_conv_filter(5))  # fmt: skip
+       f"T: type in float, {CONV3D_ATTRS}", infer=_conv_filter_shape(5), reference=_conv_filter(5),
+       lower=Composite(expand_filter, when=filter_is_native))  # fmt: skip

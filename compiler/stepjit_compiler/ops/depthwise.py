@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
-from stepjit_compiler.ops.conv import check_result, windows_of
+from stepjit_compiler.ops.conv import check_result
 from stepjit_compiler.ops.windows import (
     CONV_ATTRS,
     Slide,
@@ -21,6 +21,7 @@ from stepjit_compiler.ops.windows import (
     padded,
     taps,
     wide,
+    windows_of,
 )  # fmt: skip
 
 # Channel c of the image and column q of the filter make channel c * multiplier + q of the result.

@@ -80,6 +80,11 @@ def slides(x: Any, shape: Sequence[Any], sizes: Mapping[int, Any], strides: Sequ
     return tuple(found)
 
 
+def windows_of(x: Any, image: Sequence[Any], kernel: Sequence[Any]) -> tuple[Slide, ...]:
+    """The windows of a filter of that shape over an image."""
+    return slides(x, image, dict(zip(spatial_axes(x.attrs, len(image)), kernel)), x.attrs["strides"])
+
+
 def _slide(x: Any, axis: int, extent: Any, size: Any, stride: int, rate: int, margins: Any) -> Slide:
     if x.attrs["padding"] == b"SAME":
         if extent is None:

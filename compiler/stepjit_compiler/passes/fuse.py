@@ -20,9 +20,11 @@ from stepjit_compiler.lowering import (
     Assemble,
     Contraction,
     Control,
+    Convolution,
     Elementwise,
     Generate,
     Indexed,
+    Matrices,
     Reduction,
     Scatter,
 )
@@ -112,12 +114,18 @@ class _Fusion:
             self._place_reduction(i, op)
         elif isinstance(op.lower, Contraction):
             self._place_contraction(i, op)
+        elif isinstance(op.lower, Convolution):
+            g = self._open("filter" if op.lower.of_filter else "product", node.types[0].dims)
+            self.groups[g].closed = op.lower.of_filter
+            self._join(g, i, tuple(range(len(node.types[0].dims))))
         elif isinstance(op.lower, Assemble):
             self._open("assemble", node.types[0].dims, i)
         elif isinstance(op.lower, Scatter):
             self._place_scatter(i)
         elif isinstance(op.lower, Control):
             self._open(op.lower.kind, (), i)
+        elif isinstance(op.lower, Matrices):
+            self._open("matrices", node.types[0].dims, i)
         elif isinstance(op.lower, Generate):
             self._open("random", node.types[0].dims, i)
         else:
