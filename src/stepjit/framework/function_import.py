@@ -7,6 +7,7 @@ from typing import Any
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.attr_values import read_attr
+from stepjit.framework.backward import all_pure, recompute
 from stepjit.framework.func_graph import FuncGraph
 from stepjit.framework.function_io import SHAPES, outputs_of_arg
 from stepjit.framework.graph import Graph, op_def_of
@@ -14,6 +15,8 @@ from stepjit.framework.importer import NodePlan, Source, make_ops
 from stepjit.framework.shape import Dims, as_dims, compatible, merged
 from stepjit.framework.stack import default_graphs, get_default_graph
 from stepjit.framework.tensor import Operation, Tensor
+from stepjit.framework.tensor_lists import OPEN
+from stepjit.ops.creation import zeros
 from stepjit_compiler.opdef import lookup
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import as_dtype
@@ -38,17 +41,17 @@ class Library:
     # --- Regions ---
 
     def with_regions(
-        self, graph: Graph, name: str, op_type: str, attrs: dict[str, Any], inputs: Sequence[Tensor]
+        self, graph: Graph, name: str, op_type: str, attrs: dict[str, Any], inputs: list[Tensor]
     ) -> dict[str, Any]:
-        """The attrs of an op with its functions as regions of `graph`."""
+        """The attrs of an op with its functions as regions of `graph`; buffers among `inputs` get their shapes."""
         declared = op_def_of(op_type).attr
         result = dict(attrs)
         loop = op_type in _LOOPS
         shapes: Sequence[Dims] = [tensor.dims for tensor in (inputs if loop else inputs[1:])]
-        if loop and attrs.get("output_shapes") and op_type != "_WhileStacked":
-            shapes = [_both(a, b) for a, b in zip(shapes, attrs["output_shapes"])]
-        elif loop and attrs.get("output_shapes"):
-            shapes = attrs["output_shapes"][: len(inputs)]
+        if loop and attrs.get("output_shapes"):
+            # They say what stays the same; what is only passed on has all that its tensor has.
+            passed = self._passed_on(attrs["body"])
+            shapes = [own if k in passed else said for k, (own, said) in enumerate(zip(shapes, attrs["output_shapes"]))]
         for key, value in attrs.items():
             attr = declared.get(key)
             if attr is None or attr.type != "func":
@@ -59,8 +62,15 @@ class Library:
             result[key] = region
         if loop:
             self._pass_on(result["cond"], result["body"])
+            _settle(graph, result["body"], inputs)
         result["output_shapes"] = ()
         return result
+
+    def _passed_on(self, function: Any) -> set[int]:
+        """The numbers of the arguments that a loop's body gives back as they are."""
+        definition = self.find(function)
+        pairs = zip(definition.signature.input_arg, definition.signature.output_arg)
+        return {k for k, (given, result) in enumerate(pairs) if definition.ret[result.name] == given.name}
 
     @staticmethod
     def _pass_in(region: FuncGraph, inputs: Sequence[Tensor], body: bool) -> None:
@@ -136,6 +146,20 @@ class Library:
             found = switch_case(inputs[0], [branch(each) for each in attrs["branches"]], name=name + "/")
             results = list(found) if isinstance(found, (list, tuple)) else [found]
             return apply_op("IdentityN", input=results, name=graph.free_name(name) + "/")[0].op
+
+
+def _settle(graph: Graph, body: FuncGraph, inputs: list[Tensor]) -> None:
+    """Let buffers that enter a loop without a shape for their rows have that of what the first trip writes."""
+    for k, tensor in enumerate(inputs):
+        after = body.outputs[k]
+        if OPEN not in tensor.op.attrs or after is body.inputs[k] or not all_pure(after):
+            continue
+        with default_graphs.enter(body):
+            extents = apply_op("Shape", input=after)
+        places = dict(zip(body.inputs, inputs))
+        (extents,) = recompute(graph, [extents], {}, places.get)
+        with default_graphs.enter(graph):
+            inputs[k] = zeros(extents, tensor.dtype)
 
 
 class _FunctionPlan(NodePlan):

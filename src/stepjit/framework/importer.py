@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,11 +62,27 @@ def import_graph_def(
     with name_scope(name, "import", list(values.values())) as scope:
         graph = get_default_graph()
         replaced = _replacements(values, name)
+        graph_def = _without_lists(graph_def)
         plan = NodePlan(graph_def.node, graph_def.versions.producer, replaced, _library(graph_def))
         plan.check_mapped()
         returned = [plan.find(each) for each in wanted]
         made = make_ops(graph, plan, scope)
     return None if return_elements is None else [_element(each, made, replaced) for each in returned]
+
+
+def _without_lists(graph_def: Any) -> Any:
+    """The GraphDef, with buffers in the place of the lists of tensors that TensorFlow 2 writes."""
+    if not any(node.op.startswith("TensorList") for node in _all_nodes(graph_def)):
+        return graph_def
+    from stepjit.framework.tensor_lists import without_lists
+
+    return without_lists(graph_def)
+
+
+def _all_nodes(graph_def: Any) -> Iterator[Any]:
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def
 
 
 def _checked(graph_def: Any) -> Any:
