@@ -15,10 +15,10 @@ class Kernel:
     """A fusion group: one loop nest, one library call, or one op run by Python."""
 
     kind: str
-    """`loop`, `product` (a matrix product or a convolution, with its epilogue), `filter` (a gradient for filters), `blas`, `assemble`, `split`, `scatter`, `random` (numbers),
-    `matrices` (an algorithm on small ones),
-    `check` (of its nodes' indices, which nothing is computed from yet), `assume` (a region's checks of extents),
-    `host`, or `if` and `while`, whose code is that of the kernels in their regions."""
+    """`loop`, `product` (a matrix product or a convolution, with its epilogue), `filter` (a gradient for filters),
+    `blas`, `assemble`, `split`, `scatter`, `random` (numbers), `matrices` (an algorithm on small ones), `check` (of
+    its nodes' indices, which nothing is computed from yet), `assume` (a region's checks of extents), `host`, or
+    `if` and `while`, whose code is that of the kernels in their regions."""
     nodes: tuple[int, ...]
     """Nodes computed, in order; a node may be computed by several kernels where that is cheaper than to store it."""
     inputs: tuple[Ref, ...]
