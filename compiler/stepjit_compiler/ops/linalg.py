@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.dims import Extent
+from stepjit_compiler.lowering import Matrices
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
 from stepjit_compiler.ops.arguments import at_least, merge
 
@@ -16,6 +17,8 @@ NOT_INVERTIBLE = "Input is not invertible."
 NOT_SOLVABLE = "Input matrix is not invertible."
 NOT_POSITIVE = "Cholesky decomposition was not successful. The input might not be valid."
 NOT_SQUARE = "Input matrix must be square."
+LARGEST = 64
+"""Matrices of up to so many rows are worked on by generated code; LAPACK takes the larger."""
 
 # --- What the families of linear algebra share ---
 
@@ -62,6 +65,12 @@ def _quietly(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
 
+def _small(call: Any) -> bool:
+    """Whether native code takes the matrices: of static size and few rows, with a static number of right sides."""
+    sizes = [*call.inputs[0].dims[-2:], *(call.inputs[1].dims[-1:] if len(call.inputs) > 1 else ())]
+    return all(isinstance(size, int) and 1 <= size <= LARGEST for size in sizes)
+
+
 # --- MatrixInverse ---
 def _inverse(call: Call, x: np.ndarray) -> np.ndarray:
     require_square(call, x)
@@ -75,7 +84,8 @@ def _inverse(call: Call, x: np.ndarray) -> np.ndarray:
 
 
 for _name in ("MatrixInverse", "BatchMatrixInverse"):
-    define(_name, "input: T -> output: T", f"adjoint: bool = False, {TYPES}", infer=like_square, reference=_inverse)
+    define(_name, "input: T -> output: T", f"adjoint: bool = False, {TYPES}", infer=like_square, reference=_inverse,
+           lower=Matrices("inverse", _small, NOT_INVERTIBLE))  # fmt: skip
 
 
 # --- MatrixDeterminant, LogMatrixDeterminant ---
@@ -96,7 +106,8 @@ def _log_determinant(call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 for _name in ("MatrixDeterminant", "BatchMatrixDeterminant"):
-    define(_name, "input: T -> output: T", TYPES, infer=_batch_only, reference=_determinant)
+    define(_name, "input: T -> output: T", TYPES, infer=_batch_only, reference=_determinant,
+           lower=Matrices("determinant", _small))  # fmt: skip
 define("LogMatrixDeterminant", "input: T -> sign: T, log_abs_determinant: T", TYPES,
        infer=lambda x: _batch_only(x) * 2, reference=_log_determinant)  # fmt: skip
 
@@ -138,7 +149,8 @@ def _solve(call: Call, matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
 
 
 for _name in ("MatrixSolve", "BatchMatrixSolve"):
-    define(_name, "matrix: T, rhs: T -> output: T", f"adjoint: bool = False, {TYPES}", infer=_system, reference=_solve)
+    define(_name, "matrix: T, rhs: T -> output: T", f"adjoint: bool = False, {TYPES}", infer=_system, reference=_solve,
+           lower=Matrices("solve", _small, NOT_SOLVABLE))  # fmt: skip
 
 
 # --- MatrixTriangularSolve: batches broadcast ---
@@ -188,7 +200,7 @@ def _triangular_solve(call: Call, matrix: np.ndarray, rhs: np.ndarray) -> np.nda
 for _name in ("MatrixTriangularSolve", "BatchMatrixTriangularSolve"):
     define(_name, "matrix: T, rhs: T -> output: T",
            "lower: bool = True, adjoint: bool = False, T: type in bfloat16|float64|float32|float16|complex",
-           infer=_triangular_shape, reference=_triangular_solve)  # fmt: skip
+           infer=_triangular_shape, reference=_triangular_solve, lower=Matrices("triangular", _small))  # fmt: skip
 
 
 # --- Cholesky, CholeskyGrad: of the lower triangles ---
@@ -203,7 +215,8 @@ def _cholesky(call: Call, x: np.ndarray) -> np.ndarray:
 
 
 for _name in ("Cholesky", "BatchCholesky"):
-    define(_name, "input: T -> output: T", TYPES, infer=like_square, reference=_cholesky)
+    define(_name, "input: T -> output: T", TYPES, infer=like_square, reference=_cholesky,
+           lower=Matrices("cholesky", _small, NOT_POSITIVE))  # fmt: skip
 
 
 def _cholesky_grad(call: Call, factor: np.ndarray, grad: np.ndarray) -> np.ndarray:

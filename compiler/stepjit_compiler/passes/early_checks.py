@@ -51,7 +51,7 @@ def failing(step: Step, kernels: Sequence[Kernel]) -> list[int]:
     for k, kernel in enumerate(kernels):
         wanted = {each for i in kernel.nodes for each in _held(step, reader, i)}
         runs = kernel.kind == "host" and step.nodes[kernel.nodes[0]].op != "_AssignAny"
-        if runs or kernel.kind in ("if", "while") or not wanted <= known or _draws_within(step, kernel):
+        if runs or kernel.kind in ("if", "while", "matrices") or not wanted <= known or _draws_within(step, kernel):
             found.append(k)
         known |= wanted
     return found

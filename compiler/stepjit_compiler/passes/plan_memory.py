@@ -107,8 +107,8 @@ class _Memory:
         for slot, ref in self.step.writes:
             root, target = self.root(ref), Buffer("slot", slot)
             made = self.made_by.get(root, -1)
-            # A branch or a loop may still fail when it has written.
-            safe = made >= last_failing and (made < 0 or self.kernels[made].kind not in ("if", "while"))
+            # A branch, a loop or an algorithm on many matrices may still fail when it has written.
+            safe = made >= last_failing and (made < 0 or self.kernels[made].kind not in ("if", "while", "matrices"))
             if safe and root not in self.buffers and self._in_place(self._source("_Read", "slot", slot), root, outputs):
                 self.buffers[root] = target
             elif self.buffers.get(root) != target:
@@ -116,7 +116,7 @@ class _Memory:
         self.copies = pending
 
     def _loop_variables(self, outputs: Sequence[Ref]) -> None:
-        """What a body computes takes the place of the loop variable that it becomes, where nothing needs the old one."""
+        """What a body computes takes the place of the loop variable that it becomes, where nothing needs that one."""
         for k, ref in enumerate(outputs[: self.variables]):
             root = self.root(ref)
             computed = root in self.made_by and root not in self.buffers

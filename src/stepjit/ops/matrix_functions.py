@@ -186,14 +186,13 @@ def _filled(part: Tensor, main: Tensor, at_end: int) -> Tensor:
         raise ValueError("Diagonals need static ranks")
     if part.dims[-1] is not None and part.dims[-1] == main.dims[-1]:
         return part
-    return _padded(part, -1, at_end)
+    return _padded(part, main, -1, at_end)
 
 
-def _padded(x: Tensor, axis: int, at_end: int) -> Tensor:
-    assert x.dims is not None
-    widths = [[0, 0] for _ in x.dims]
-    widths[axis][at_end] = 1
-    return apply_op("Pad", input=x, paddings=widths)
+def _padded(part: Tensor, like: Tensor, axis: int, at_end: int) -> Tensor:
+    """`part` with one 0 more at the start or the end of axis -1 or -2, along which `like` has an element."""
+    edge = zeros_like(like[..., :1] if axis == -1 else like[..., :1, :])
+    return concat([part, edge] if at_end else [edge, part], axis)
 
 
 def tridiagonal_solve(
@@ -221,11 +220,11 @@ def tridiagonal_solve(
 def _tridiagonal_solve_grad(op: Operation, grad: Tensor) -> tuple[Tensor, Tensor]:
     upper, main, lower = (conj(op.inputs[0][..., k, :]) for k in range(3))
     # Of the adjoint matrix the diagonals have changed sides.
-    turned = stack([_padded(lower[..., 1:], -1, 1), main, _padded(upper[..., :-1], -1, 0)], axis=-2)
+    turned = stack([_padded(lower[..., 1:], main, -1, 1), main, _padded(upper[..., :-1], main, -1, 0)], axis=-2)
     rhs = apply_op("TridiagonalSolve", diagonals=turned, rhs=grad, partial_pivoting=op.attrs["partial_pivoting"],
                    perturb_singular=op.attrs["perturb_singular"])  # fmt: skip
     x = conj(op.outputs[0])
-    beside = [_padded(x[..., 1:, :], -2, 1), x, _padded(x[..., :-1, :], -2, 0)]
+    beside = [_padded(x[..., 1:, :], x, -2, 1), x, _padded(x[..., :-1, :], x, -2, 0)]
     return -stack([reduce_sum(rhs * each, -1) for each in beside], axis=-2), rhs
 
 
@@ -234,4 +233,4 @@ def tridiagonal_matmul(diagonals: Any, rhs: Any, diagonals_format: str = "compac
     with name_scope(name or "tridiagonal_matmul", "tridiagonal_matmul", [rhs]):
         upper, main, lower = (expand_dims(each, -1) for each in _diagonals(diagonals, diagonals_format))
         x = convert_to_tensor(rhs, dtype=main.dtype.base_dtype, name="rhs")
-        return main * x + upper * _padded(x[..., 1:, :], -2, 1) + lower * _padded(x[..., :-1, :], -2, 0)
+        return main * x + upper * _padded(x[..., 1:, :], x, -2, 1) + lower * _padded(x[..., :-1, :], x, -2, 0)
