@@ -16,6 +16,7 @@ from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Ref, Slot, Step, Type
 from stepjit_compiler.lowering import Update
 from stepjit_compiler.ops.control_v1 import V1
+from stepjit_compiler.ops.tensor_array_v3 import ARRAYS
 from stepjit_compiler.passes.prune_waits import Waits, waiting_ops
 from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
 from stepjit_runtime import dtypes
@@ -112,8 +113,13 @@ def ops_of_step(fetches: Sequence[Any], targets: Sequence[Any], feeds: Sequence[
     return sorted(_needed(request, dict.fromkeys(feeds, 0)), key=lambda op: op._id)
 
 
-def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
-    """The ops that run: backwards from the fetches and targets, stopping at fed tensors."""
+def _needed(
+    request: Request, fed: Mapping[Any, int], members: frozenset[Any] | None = None
+) -> dict[Any, None]:
+    """The ops that run: backwards from the fetches and targets, stopping at fed tensors.
+
+    members: of a region, the ops that others of it may have to wait for.
+    """
     pending = [tensor.op for tensor in request.fetches if tensor not in fed] + list(request.targets)
     found: dict[Any, None] = dict.fromkeys(pending)
     # What waits for a placeholder that is fed waits for its value.
@@ -121,7 +127,8 @@ def _needed(request: Request, fed: Mapping[Any, int]) -> dict[Any, None]:
     while pending:
         op = pending.pop()
         before = [request.refs.get(tensor, tensor.op) for tensor in op.inputs if tensor not in fed]
-        for each in (*before, *(each for each in op.control_inputs if each not in given)):
+        waits = [each for each in op.control_inputs if each not in given and (members is None or each in members)]
+        for each in (*before, *waits):
             if each not in found and each not in request.done:
                 found[each] = None
                 pending.append(each)
@@ -178,7 +185,7 @@ def ops_of_region(region: Any) -> list[Any]:
     """The ops that a region of the graph runs for its results, in order."""
     request = Request(tuple(region.outputs), (), tuple(region.inputs), ())
     fed = dict.fromkeys(region.inputs, 0)
-    return _ordered(*_structured(_needed(request, fed), fed))
+    return _ordered(*_structured(_needed(request, fed, getattr(region, "members", None)), fed))
 
 
 @dataclass
@@ -252,6 +259,10 @@ class Translation:
             from stepjit_compiler.passes.prune_regions import translate_control
 
             translate_control(self, op)
+        elif op.type in ARRAYS:
+            from stepjit_compiler.passes.prune_arrays import translate_array
+
+            translate_array(self, op)
         else:
             self._translate_op(number, op)
 
@@ -270,6 +281,9 @@ class Translation:
         if "seed2" in definition.attr and definition.stateful:
             attrs["_slot"] = self._stream(number, op)
         inputs = [self._value(tensor) for tensor in op.inputs]
+        if op.type == "Identity" and self.builder.type(inputs[0]).dtype is not op.attrs["T"].base_dtype:
+            self._set(op, inputs)  # a TensorArray, whose flow the graph takes for a float
+            return
         after = self.effects[-1:] if definition.stateful else ()
         node = self.builder.add(op.type, inputs, attrs, after)
         if definition.stateful:

@@ -318,20 +318,36 @@ class _Loop:
     def _finals(self, refs: Sequence[Ref]) -> list[Any]:
         return [refs[self.changing.index(k)] if k in self.changing else self.values[k] for k in range(self.count)]
 
-    def _settled(self, types: Sequence[Type]) -> Step:
+    def _settled(self, types: list[Type]) -> Step:
         """The body over types that hold in every trip: extents that change become symbols of its own."""
         free: set[tuple[int, int]] = set()
         while True:
             feeds = _with_free(types, free)
             body = self._body(feeds)
+            results = body.results()
+            if self._shape_arrays(types, results):
+                continue
             before = len(free)
-            for v, (feed, result) in enumerate(zip(feeds, body.results())):
+            for v, (feed, result) in enumerate(zip(feeds, results)):
                 if feed.dtype is not result.dtype or len(feed.dims) != len(result.dims):
                     raise OpFailure(f"a loop variable is {feed} before a trip and {result} after it")
                 differ = (a for a, (m, n) in enumerate(zip(feed.dims, result.dims)) if m != n)
                 free.update((v, a) for a in differ)
             if len(free) == before:
                 return body
+
+    def _shape_arrays(self, types: list[Type], results: Sequence[Type]) -> bool:
+        """Whether arrays without elements were given the columns that the body gives them."""
+        b, found = self.outer.builder, False
+        known = {name for type_ in types for extent in type_.dims for name in dims.symbols(extent)}
+        for v, result in enumerate(results[: len(types)]):
+            node = b.nodes[self.passed.inputs[v].node]
+            tells = 0 not in result.dims[1:] and all(dims.symbols(extent) <= known for extent in result.dims)
+            if node.op == "_NoElements" and tells:
+                zero = b.const(b"" if result.dtype is dtypes.string else 0, result.dtype)
+                self.passed.inputs[v] = b.op("Fill", b.dims(result.dims), zero)
+                types[v], found = result, True
+        return found
 
     def _body(self, feeds: Sequence[Type]) -> Step:
         inner = _Inner(self.outer, self.body, self.passed, feeds)

@@ -26,6 +26,8 @@ class Region:
 
     inputs: list[Any]
     outputs: list[Any]
+    members: frozenset[Any]
+    """The ops inside: what they wait for elsewhere has run when the region is entered."""
 
 
 @dataclass(eq=False)
@@ -177,9 +179,10 @@ class _Structure:
             after.append([op.outputs[0] for op in left] or [_Nothing()])
         heads = [merges[enter].outputs[0] for enter in variables]
         exits = [tensor.op for tensors in after for tensor in tensors if not isinstance(tensor, _Nothing)]
+        members = frozenset(op for op in self.ops if self.places[op][:1] == (name,))
         attrs = {
-            "cond": Region([*heads, *fixed], [conditions[0].inputs[0]]),
-            "body": Region([*inside, *fixed], [*following, *fixed]),
+            "cond": Region([*heads, *fixed], [conditions[0].inputs[0]], members),
+            "body": Region([*inside, *fixed], [*following, *fixed], members),
         }
         outputs = [tensors[0] for tensors in after] + [_Nothing() for _ in steady]
         op = variables[0] if variables else enters[0]
@@ -213,7 +216,8 @@ class _Structure:
         sides: list[Region] = []
         for side in (0, 1):
             results = [self._side(merge, side) for merge in merges]
-            sides.append(Region([switch.outputs[side] for switch in switches], results))
+            members = frozenset(op for op in self.ops if self.places[op][:1] == ((condition, side),))
+            sides.append(Region([switch.outputs[side] for switch in switches], results, members))
         op = merges[0]
         return Control("If", op.name, [condition, *(switch.inputs[0] for switch in switches)],
                        [merge.outputs[0] for merge in merges], {"then_branch": sides[1], "else_branch": sides[0]},
