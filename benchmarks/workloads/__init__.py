@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks.workloads import calls, elementwise, filtering, graphs, layers, networks, shapes, training
+from benchmarks.workloads import calls, elementwise, filtering, graphs, layers, networks, random, shapes, training
 from benchmarks.workloads.base import Workload
 
 WORKLOADS: tuple[Workload, ...] = (
     *calls.WORKLOADS,
     *filtering.WORKLOADS,
     *elementwise.WORKLOADS,
+    *random.WORKLOADS,
     *layers.WORKLOADS,
     *networks.WORKLOADS,
     *training.WORKLOADS,
