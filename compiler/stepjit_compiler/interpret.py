@@ -109,8 +109,8 @@ class _Run:
             self.arrays[Ref(i, 0)] = node.attr["value"].array
             return
         if node.op in CONTROL:
-            results = self.branch(node, inputs) if node.op == "_If" else self.loop(node, inputs)
-            for k, (array, type_) in enumerate(zip(results, node.types, strict=True)):
+            given = self.branch(node, inputs) if node.op == "_If" else self.loop(node, inputs)
+            for k, (array, type_) in enumerate(zip(given, node.types, strict=True)):
                 self.bind(i, node, array, type_)
                 self.arrays[Ref(i, k)] = array
             return

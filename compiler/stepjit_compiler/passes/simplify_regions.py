@@ -164,8 +164,8 @@ class _Rewriter:
         taken = [k for k in range(count) if Ref(i, k) in self.used or i in self.step.targets]
         steps = dict(regions_of(node))
         roots = {name: [*(region.fetches[k].node for k in taken), *region.targets] for name, region in steps.items()}
-        looked = set().union(*(_feeds_of(region, roots[name]) for name, region in steps.items()))
-        looked = sorted(looked | _tellers(steps.values(), looked, range(len(node.inputs) - 1)))
+        seen = set().union(*(_feeds_of(region, roots[name]) for name, region in steps.items()))
+        looked = sorted(seen | _tellers(steps.values(), seen, range(len(node.inputs) - 1)))
         if len(taken) == count and len(looked) == len(node.inputs) - 1:
             self.put(i, node)
             return
