@@ -22,6 +22,15 @@ _REGION_ATTRS = {
 }
 
 
+HEAVY = frozenset({
+    "MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum", "Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter",
+    "DepthwiseConv2dNative", "Conv3D", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Cholesky", "Qr",
+    "Svd", "SelfAdjointEigV2", "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "MatrixDeterminant", "LRN",
+    "TopKV2", "MaxPool", "AvgPool",
+})  # fmt: skip
+"""Op types whose results are rather kept than computed again."""
+
+
 def regions_of(op: Operation) -> list[FuncGraph]:
     """The regions that an op holds."""
     return [op.attrs[name] for name in _REGION_ATTRS.get(op.type, ())]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
-from stepjit.framework.backward import Backward, all_pure, is_pure, own_op, recompute
+from stepjit.framework.backward import HEAVY, Backward, all_pure, is_pure, own_op, recompute
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.func_graph import FuncGraph
 from stepjit.framework.gradients import gradients_between
@@ -29,7 +29,9 @@ class _BranchBackward(Backward):
         number = self._numbers.get(tensor)
         if number is not None:
             return self.capture(self.holder.inputs[number + 1])
-        return None if is_pure(tensor.op) else self.capture(hand_out(self.holder, self._attr, tensor))
+        if is_pure(tensor.op) and tensor.op.type not in HEAVY:
+            return None
+        return self.capture(hand_out(self.holder, self._attr, tensor))
 
 
 def hand_out(holder: Operation, attr: str, tensor: Tensor) -> Tensor:
@@ -55,12 +57,15 @@ def _filler(tensor: Tensor, mine: FuncGraph, theirs: FuncGraph) -> Tensor:
     with default_graphs.enter(graph), graph.name_scope(graph.label + "/"), graph.control_dependencies(None):
         zero = constant(np_zero(tensor), dtype=tensor.dtype.base_dtype)
         dims = tensor.dims or ()
+        places = dict(zip(mine.inputs, theirs.inputs))
         shape_input = tensor.op.inputs[0] if tensor.op.op_def.inputs and _names_shape(tensor.op) else None
         if tensor.dims is not None and None not in dims:
             shape: Any = constant(list(dims), dtype="int32", shape=[len(dims)])
         elif shape_input is not None:
-            places = dict(zip(mine.inputs, theirs.inputs))
             (shape,) = recompute(graph, [shape_input], {}, places.get)
+        elif all_pure(tensor):
+            # Of the copy only the shape is wanted, so that nothing of it is computed.
+            shape = apply_op("Shape", input=recompute(graph, [tensor], {}, places.get)[0])
         else:
             shape = constant([extent or 0 for extent in dims], dtype="int32", shape=[len(dims)])
         return apply_op("Fill", dims=shape, value=zero)

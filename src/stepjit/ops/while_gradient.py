@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
-from stepjit.framework.backward import Backward, is_pure, own_op, reached_parameters
+from stepjit.framework.backward import HEAVY, Backward, is_pure, own_op, reached_parameters
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.func_graph import FuncGraph
 from stepjit.framework.gradients import carries_gradient, gradients_between, summed
@@ -20,14 +20,6 @@ from stepjit.framework.stack import default_graphs
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.while_loop import make_while
 from stepjit_runtime import dtypes
-
-_HEAVY = frozenset({
-    "MatMul", "BatchMatMul", "BatchMatMulV2", "Einsum", "Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter",
-    "DepthwiseConv2dNative", "Conv3D", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Cholesky", "Qr",
-    "Svd", "SelfAdjointEigV2", "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "MatrixDeterminant", "LRN",
-    "TopKV2", "MaxPool", "AvgPool",
-})  # fmt: skip
-"""Op types whose results are rather kept than computed again."""
 
 
 def stack_up(holder: Operation, tensor: Tensor) -> Tensor:
@@ -63,7 +55,7 @@ class _LoopBackward(Backward):
         number = self._numbers.get(tensor)
         if number in self._kept:
             return self.capture(self.holder.inputs[number])
-        if number is None and is_pure(tensor.op) and tensor.op.type not in _HEAVY:
+        if number is None and is_pure(tensor.op) and tensor.op.type not in HEAVY:
             return None
         return self.row(stack_up(self.holder, tensor), tensor)
 
