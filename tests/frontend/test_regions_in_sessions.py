@@ -168,3 +168,13 @@ def test_loops_driven_by_python_in_native_ones() -> None:
         call = session.make_callable(total, [x])
         assert call(np.ones(3, np.float32)) == 3 * (1 + 2 + 4 + 8)
         assert call.explain().programs[0].host_ops == ("while/while/While",)
+
+
+def test_branches_may_differ_in_rank() -> None:
+    x, p = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.bool, [])
+    total, other = tf.cond(p, lambda: (x, x), lambda: (tf.reduce_sum(x), x))
+    with tf.Session() as session:
+        for _ in range(2):
+            assert session.run(total, {p: False, x: [1, 2, 3]}) == 6
+            np.testing.assert_array_equal(session.run(total, {p: True, x: [1, 2, 3]}), [1, 2, 3])
+        np.testing.assert_array_equal(session.run(other, {p: True, x: [1, 2, 3]}), [1, 2, 3])

@@ -166,10 +166,12 @@ def _branch(outer: Translation, op: Any) -> None:
         inner.translate_all(ops_of_region(branch))
         steps.append(inner.region(sorted(written)))
     condition = _condition(outer, outer._value(op.inputs[0]))
-    attrs = {
+    attrs: dict[str, Any] = {
         "Tin": tuple(type_.dtype for type_ in feeds), "Tout": tuple(t.dtype for t in steps[0].results()),
         "then": steps[0], "else": steps[1],
     }  # fmt: skip
+    if op in outer.request.shapes:
+        attrs["_shapes"] = outer.request.shapes[op]
     refs = _add(outer, "_If", [condition, *passed.inputs], attrs, steps)
     outer._set(op, refs[: len(op.outputs)])
     for slot, ref in zip(sorted(written), refs[len(op.outputs) :], strict=True):

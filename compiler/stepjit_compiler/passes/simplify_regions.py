@@ -174,9 +174,11 @@ class _Rewriter:
             name: _reduced(region, looked, [region.fetches[k] for k in taken]) for name, region in steps.items()
         }
         types = tuple(node.types[k] for k in taken)
+        told = node.attr.get("_shapes", ())
+        shapes = (("_shapes", tuple(told[k] if k < len(told) else () for k in taken)),) if told else ()
         attrs = (
             ("Tin", tuple(new["then"].feeds[k].dtype for k in range(len(looked)))),
-            ("Tout", tuple(type_.dtype for type_ in types)), ("else", new["else"]), ("then", new["then"]),
+            ("Tout", tuple(type_.dtype for type_ in types)), *shapes, ("else", new["else"]), ("then", new["then"]),
         )  # fmt: skip
         inputs = (node.inputs[0], *(node.inputs[1 + k] for k in looked))
         self.put(i, replace(node, inputs=inputs, attrs=attrs, types=types), _positions(taken, count))
