@@ -174,7 +174,7 @@ class Generate:
     """Random numbers of `distribution` (see `lower/random_kernels.py`), of the shape in input 0, to a buffer.
 
     They come from the op's stream (attr `_slot`), or, where `seed` is an input's number, from what that seed decides.
-    Integers lie between the last two inputs.
+    Integers lie between the last two inputs. Choices (of classes, of rows) are made by input 0 itself.
     """
 
     distribution: str

@@ -200,3 +200,53 @@ def test_a_stream_moves_on_where_nobody_takes_the_numbers() -> None:
     call.attach(executable.context(lambda *facts: None, lambda *facts: None))
     assert call() == []
     assert stream.take(0) == 2560
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (2, 3), (5,), (13, 2), (33, 1, 4), (130,), (4, 0)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8, np.bool_])
+def test_shuffled_rows(dtype: Any, shape: tuple[int, ...]) -> None:
+    rows = np.arange(int(np.prod(shape))).reshape(shape).astype(dtype)
+    case = Case("RandomShuffle", [Type(dtypes.as_dtype(rows.dtype), shape)], lambda builder, x: [x], True)
+    case.compare(rows)
+
+
+def test_shuffled_rows_of_unknown_number() -> None:
+    rows = dims.symbol("s0_0")
+    case = Case("RandomShuffle", [Type(dtypes.float32, (rows, 3))], lambda builder, x: [x], True)
+    call = case.native()
+    for n in (0, 2, 3, 31, 64, 5):
+        feed = np.arange(n * 3, dtype=np.float32).reshape(n, 3)
+        np.testing.assert_array_equal(np.asarray(call(feed)[0]), case.want(feed))
+
+
+LOGITS = [
+    [[0.1, 0.9, -2], [5, 5, 5]], [[0.0]], np.zeros((0, 3)), [[-np.inf, 0, np.nan, 2]], [[np.inf, -np.inf]],
+    np.random.RandomState(0).randn(7, 33) * 4,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("k", range(len(LOGITS)))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("samples", [0, 1, 9])
+def test_classes(dtype: Any, k: int, samples: int) -> None:
+    logits = np.asarray(LOGITS[k], dtype)
+
+    def inputs(builder: StepBuilder, x: Any) -> list[Any]:
+        return [x, builder.const(samples, dtypes.int32)]
+
+    type_ = Type(dtypes.as_dtype(logits.dtype), logits.shape)
+    Case("Multinomial", [type_], inputs, True, output_dtype=dtypes.int32).compare(logits)
+
+
+def test_stateless_classes_of_unknown_rows() -> None:
+    rows = dims.symbol("s0_0")
+
+    def inputs(builder: StepBuilder, x: Any, seed: Any) -> list[Any]:
+        return [x, builder.const(5, dtypes.int32), seed]
+
+    case = Case(
+        "StatelessMultinomial", [Type(dtypes.float32, (rows, 4)), Type(dtypes.int32, (2,))], inputs, False,
+        output_dtype=dtypes.int64,
+    )  # fmt: skip
+    for n in (0, 2, 6):
+        case.compare(np.random.RandomState(n).randn(n, 4).astype(np.float32), np.int32([3, -4]), times=1)

@@ -1,6 +1,7 @@
 """Kernels that fill a buffer with random numbers: vectors of blocks, written in the order of the stream.
 
-Distributions: `uniform` in [0, 1), `normal`, `truncated_normal` (|z| < 2), `uniform_int` in [low, high), `full_int`.
+Distributions: `uniform` in [0, 1), `normal`, `truncated_normal` (|z| < 2), `uniform_int` in [low, high), `full_int`;
+and the choices of `draw_kernels.py`: `classes`, `shuffled`.
 A stateful op's place in its stream is a word that sessions share with native code (`abi.STREAM`); it is moved on
 atomically, so that any number of threads may draw.
 """
@@ -16,28 +17,16 @@ from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower import philox
 from stepjit_compiler.lower.builder import Builder, Value, memory_type
 from stepjit_compiler.lower.checks import fail_if
-from stepjit_compiler.lower.kernel_code import Failure, Stream
+from stepjit_compiler.lower.draw_kernels import blocks_to_shuffle, emit_classes, emit_shuffled
+from stepjit_compiler.lower.kernel_code import Failure
 from stepjit_compiler.lower.point import Point
+from stepjit_compiler.lower.random_source import BLOCKS, RESERVED, stateless, taken
 from stepjit_compiler.lower.truncated_normals import Repair, store_groups
 from stepjit_compiler.lowering import Generate
-from stepjit_runtime import abi, dtypes
+from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 
-BLOCKS = 8
-"""Blocks made at a time."""
-RESERVED = 256
-"""Blocks that a stream moves on for each number, whatever was used."""
-STATELESS_KEY = 0x02461E29_3EC8F720
 BAD_BOUNDS = "Need minval < maxval, got {at} >= {value}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A stream from a block on, as IR values: its seeds and the first block's number."""
-
-    key: Value
-    counter_hi: Value
-    first: Value
 
 
 def emit_random(point: Point) -> Extent:
@@ -48,9 +37,14 @@ def emit_random(point: Point) -> Extent:
     lower, type_ = op.lower, point.step.nodes[i].types[0]
     count = point.extent(type_.size)
     bounds = _bounds(point, i, count) if lower.distribution == "uniform_int" else None
-    source = _stateless(point, i, lower.seed) if lower.seed is not None else _taken(point, i, count)
+    if lower.seed is not None:
+        source = stateless(point, i, lower.seed)
+    else:
+        source = taken(point, i, _blocks(point, i, lower.distribution, count))
     if Ref(i, 0) not in point.kernel.outputs:
         return 0
+    if lower.distribution in _CHOICES:
+        return _CHOICES[lower.distribution](point, i, source)
     per_block = 16 // type_.dtype.itemsize
     lanes = _lanes(type_.size, per_block)
     shared = philox.keys(point.b, source.key, source.counter_hi, lanes)
@@ -68,6 +62,20 @@ def emit_random(point: Point) -> Extent:
 
     _fill(point, i, lanes, source.first, 1, shared, store)
     return 0
+
+
+def _blocks(point: Point, i: int, distribution: str, count: Value) -> Value:
+    """How far the stream moves on."""
+    b, node = point.b, point.step.nodes[i]
+    if distribution == "shuffled":
+        return blocks_to_shuffle(b, point.extent(node.types[0].dims[0]))
+    if distribution == "classes":
+        rows, samples = node.types[0].dims
+        return b.mul(point.extent(rows * ((samples + 3) // 4 * 4)), b.int64(2 * RESERVED))
+    return b.mul(count, b.int64(RESERVED))
+
+
+_CHOICES = {"classes": emit_classes, "shuffled": emit_shuffled}
 
 
 def _lanes(size: Extent, per_block: int) -> int:
@@ -101,37 +109,8 @@ def _fill(
     done = b.and_(count, b.int64(-unit))
     size = b.mul(b.sub(count, done), b.int64(type_.dtype.itemsize))
     b.intrinsics.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)")
-    b.raw(f"call void @llvm.memcpy.p0.p0.i64(ptr {b.offset(out, type_.dtype, done).ref}, ptr %rest, {size!r}, i1 false)")
-
-
-# --- Sources ---
-
-
-def _taken(point: Point, i: int, count: Value) -> Source:
-    """The next blocks of the op's stream."""
-    b, stream = point.b, point.stream(Stream(point.step.nodes[i].attr["_slot"]))
-    key, counter_hi, following = (
-        b.assign(f"getelementptr i8, ptr {stream.ref}, i64 {abi.STREAM[name]}", None)
-        for name in ("key", "counter_hi", "next")
-    )
-    blocks = b.mul(count, b.int64(RESERVED))
-    first = b.assign(f"atomicrmw add ptr {following.ref}, {blocks!r} monotonic, align 8", dtypes.int64)
-    return Source(b.load(key, dtypes.int64), b.load(counter_hi, dtypes.int64), first)
-
-
-def _stateless(point: Point, i: int, seed: int) -> Source:
-    """What two seeds decide: the words of a block that they number."""
-    b, ref = point.b, point.step.nodes[i].inputs[seed]
-    numbers = [b.convert(point.at(ref, (point.zero() + k,)), dtypes.int64) for k in range(2)]
-    shared = philox.keys(b, b.int64(STATELESS_KEY), numbers[1], 1)
-    mixed = philox.block(b, Value(numbers[0].ref, dtypes.uint64), shared)
-    key, counter_hi = (_pair(b, mixed[k], mixed[k + 1]) for k in (0, 2))
-    return Source(key, counter_hi, b.int64(0))
-
-
-def _pair(b: Builder, low: Value, high: Value) -> Value:
-    both = b.or_(b.shl(high, b.like(32, high)), philox.low_half(b, low))
-    return b.bitcast(both, dtypes.int64)
+    end = b.offset(out, type_.dtype, done)
+    b.raw(f"call void @llvm.memcpy.p0.p0.i64(ptr {end.ref}, ptr %rest, {size!r}, i1 false)")
 
 
 # --- Numbers ---

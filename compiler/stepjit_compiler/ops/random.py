@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_compiler import philox
+from stepjit_compiler import dims, philox
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Generate
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
@@ -48,16 +48,31 @@ def _knows_shape(call: Any) -> bool:
 
 def _knows_sound_bounds(call: Any) -> bool:
     """Whether the shape is known, and the bounds are not known to be none: then the reference tells."""
-    low, high = (None if each is None else each.item() for each in (call.known(call.count - 2), call.known(call.count - 1)))
+    bounds = call.known(call.count - 2), call.known(call.count - 1)
+    low, high = (None if each is None else each.item() for each in bounds)
     bad = isinstance(low, int) and isinstance(high, int) and low >= high
     return _knows_shape(call) and not bad
 
 
-_COSTS = {"uniform": 8.0, "uniform_int": 16.0, "full_int": 8.0, "normal": 24.0, "truncated_normal": 48.0}
+def _has_rows(call: Any) -> bool:
+    return bool(call.inputs[0].dims)
+
+
+def _knows_samples(call: Any) -> bool:
+    """Whether the number of samples is known and surely sound, and there surely are classes to choose from."""
+    known, classes = call.known(1), call.inputs[0].dims[1]
+    return known is not None and dims.is_natural(known.item()) and isinstance(classes, int) and classes > 0
+
+
+_WHEN = {"uniform_int": _knows_sound_bounds, "classes": _knows_samples, "shuffled": _has_rows}
+_COSTS = {
+    "uniform": 8.0, "uniform_int": 16.0, "full_int": 8.0, "normal": 24.0, "truncated_normal": 48.0, "classes": 400.0,
+    "shuffled": 32.0,
+}  # fmt: skip
 
 
 def _native(distribution: str, seed: int | None = None) -> Generate:
-    when = _knows_sound_bounds if distribution == "uniform_int" else _knows_shape
+    when = _WHEN.get(distribution, _knows_shape)
     return Generate(distribution, when, seed, _COSTS[distribution])
 
 # --- RandomUniform, RandomStandardNormal, TruncatedNormal ---
@@ -129,7 +144,7 @@ def _random_shuffle(call: Call, value: np.ndarray) -> np.ndarray:
 
 define(
     "RandomShuffle", "value: T -> output: T", f"{_SEEDS}, T: type",
-    infer=unchanged, reference=_random_shuffle, stateful=True,
+    infer=unchanged, reference=_random_shuffle, stateful=True, lower=_native("shuffled"),
 )  # fmt: skip
 
 # --- RandomGamma ---
@@ -218,7 +233,7 @@ def _multinomial(call: Call, logits: np.ndarray, num_samples: np.ndarray) -> np.
 define(
     "Multinomial", "logits: T, num_samples: int32 -> output: output_dtype",
     f"{_SEEDS}, T: type in real, output_dtype: type in index = int64",
-    infer=_multinomial_shape, reference=_multinomial, stateful=True,
+    infer=_multinomial_shape, reference=_multinomial, stateful=True, lower=_native("classes"),
 )  # fmt: skip
 
 # --- StatelessRandomUniform, StatelessRandomNormal, StatelessTruncatedNormal, StatelessRandomUniformFullInt ---
@@ -308,5 +323,5 @@ def _stateless_multinomial(call: Call, logits: np.ndarray, num_samples: np.ndarr
 define(
     "StatelessMultinomial", "logits: T, num_samples: int32, seed: Tseed -> output: output_dtype",
     "T: type in real, Tseed: type in index = int64, output_dtype: type in index = int64",
-    infer=_stateless_multinomial_shape, reference=_stateless_multinomial,
+    infer=_stateless_multinomial_shape, reference=_stateless_multinomial, lower=_native("classes", seed=2),
 )  # fmt: skip
