@@ -29,6 +29,7 @@ from stepjit_compiler.ops import gather as gather
 from stepjit_compiler.ops import linalg as linalg
 from stepjit_compiler.ops import matmul as matmul
 from stepjit_compiler.ops import matrix_functions as matrix_functions
+from stepjit_compiler.ops import mean_pooling as mean_pooling
 from stepjit_compiler.ops import nn as nn
 from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import parsing as parsing

@@ -1,4 +1,4 @@
-"""The largest and the mean of windows over images and volumes, and their gradients."""
+"""The largest of windows over images and volumes, and its gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from stepjit_compiler.lowering import Composite, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
+from stepjit_compiler.ops.pool_emit import (
+    emit_max,
+    emit_pick,
+    emit_spread,
+    emit_ties,
+    emit_winner,
+    fits,
+    winner,
+)
 from stepjit_compiler.ops.windows import (
     Slide,
     channel_axis,
@@ -19,13 +29,14 @@ from stepjit_compiler.ops.windows import (
     taps,
     wide,
 )  # fmt: skip
+from stepjit_runtime import dtypes
 from stepjit_runtime.errors import UNIMPLEMENTED
 
-_SIZES = "ksize: list(int), strides: list(int), "
-_2D = "data_format: string in NHWC|NCHW = NHWC"
-_3D = "data_format: string in NDHWC|NCDHW = NDHWC"
-_PADDING = "padding: string in SAME|VALID"
-_EXPLICIT = "padding: string in SAME|VALID|EXPLICIT, explicit_paddings: list(int) = []"
+SIZES = "ksize: list(int), strides: list(int), "
+IMAGES = "data_format: string in NHWC|NCHW = NHWC"
+VOLUMES = "data_format: string in NDHWC|NCDHW = NDHWC"
+PADDING = "padding: string in SAME|VALID"
+EXPLICIT = "padding: string in SAME|VALID|EXPLICIT, explicit_paddings: list(int) = []"
 
 
 # --- Window sizes and strides, from attrs or from inputs ---
@@ -79,7 +90,7 @@ def _check_axes(call: Call, sizes: Sequence[int], strides: Sequence[int], shape:
         call.fail("Depthwise max pooling requires the depth window to equal the depth stride", UNIMPLEMENTED)
 
 
-def _windows(
+def checked_windows(
     call: Call, shape: Sequence[int], rank: int, given: Sequence[Any] | None = None, across: bool = False
 ) -> tuple[Slide, ...]:
     if len(shape) != rank:
@@ -90,7 +101,7 @@ def _windows(
     return pool_windows(call, shape, *found)
 
 
-def _result_shape(shape: Sequence[Any], windows: Sequence[Slide]) -> tuple[Any, ...]:
+def result_shape(shape: Sequence[Any], windows: Sequence[Slide]) -> tuple[Any, ...]:
     counts = {each.axis: each.count for each in windows}
     return tuple(counts.get(axis, extent) for axis, extent in enumerate(shape))
 
@@ -105,24 +116,82 @@ def _given(x: Inference, first: int) -> list[Any]:
     return found
 
 
-def _pool_shape(rank: int, by_inputs: bool = False, outputs: int = 1) -> Callable[[Inference], list[ShapeLike]]:
+def pool_shape(rank: int, by_inputs: bool = False, outputs: int = 1) -> Callable[[Inference], list[ShapeLike]]:
     def infer(x: Inference) -> list[ShapeLike]:
         shape = x.with_rank(0, rank)
         found = window_numbers(x, rank, _given(x, 1) if by_inputs else None)
         if found is None:
             return [(shape[0], None, None, shape[-1] if channel_axis(x.attrs, rank) == rank - 1 else None)]
-        return [_result_shape(shape, pool_windows(x, shape, *found))] * outputs
+        return [result_shape(shape, pool_windows(x, shape, *found))] * outputs
 
     return infer
+
+
+# --- As generated code: windows over space alone, of the op's own attrs ---
+
+
+def own_windows(call: Any, shape: Sequence[Any]) -> tuple[Slide, ...]:
+    return pool_windows(call, shape, call.attrs["ksize"], call.attrs["strides"])
+
+
+def _written_out(shape_of: Callable[[Any], Sequence[Any]]) -> Callable[[Any], bool]:
+    """Whether windows over an image of shape `shape_of(call)` can be written out."""
+
+    def when(call: Any) -> bool:
+        shape = shape_of(call)
+        channel = channel_axis(call.attrs, len(shape))
+        sizes, strides = call.attrs["ksize"], call.attrs["strides"]
+        plain = len(sizes) == len(shape) and all(each[axis] == 1 for each in (sizes, strides) for axis in (0, channel))
+        inner = [extent for axis, extent in enumerate(shape) if axis not in (0, channel)]
+        known = all(isinstance(extent, int) and extent > 0 for extent in inner)
+        return plain and known and fits(own_windows(call, shape))
+
+    return when
+
+
+FORWARD = _written_out(lambda call: call.inputs[0].dims)
+BACKWARD = _written_out(lambda call: call.types[0].dims)
+
+
+def _grads_fit(call: Any) -> bool:
+    """Also asks that largest elements and gradients have the shapes that they must have."""
+    image = call.inputs[0].dims
+    if not FORWARD(call):
+        return False
+    want = result_shape(image, own_windows(call, image))
+    shapes = (want, image) if "GradGrad" in call.name else (want, want)
+    return (call.inputs[1].dims, call.inputs[2].dims) == shapes
+
+
+def _of_attrs(call: Any) -> dict[str, Any]:
+    names = ("ksize", "strides", "padding", "data_format", "explicit_paddings")
+    return {name: call.attrs[name] for name in names if name in call.attrs}
+
+
+def _known_numbers(kind: str, first: int) -> Composite:
+    """The op with sizes and strides that are inputs, as `kind`, which has them as attrs, where they are known."""
+
+    def when(call: Any) -> bool:
+        return all(_plain(call.known(i)) for i in (first, first + 1))
+
+    def expand(x: Any, call: Any, *inputs: Any) -> Any:
+        sizes, strides = (tuple(int(each) for each in call.known(i).ravel()) for i in (first, first + 1))
+        return x.op(kind, *inputs[:first], ksize=sizes, strides=strides, **_of_attrs(call))
+
+    return Composite(expand, when=when)
+
+
+def _plain(known: Any) -> bool:
+    return known is not None and all(isinstance(each, int) for each in known.ravel())
 
 
 # --- MaxPool, MaxPoolV2, MaxPool3D: NaN counts for nothing, and nothing is less than the lowest finite number ---
 def _max_pool(rank: int) -> Callable[..., np.ndarray]:
     def reference(call: Call, x: np.ndarray, *given: np.ndarray) -> np.ndarray:
-        windows = _windows(call, x.shape, rank, [each.tolist() for each in given] or None, across=rank == 4)
+        windows = checked_windows(call, x.shape, rank, [each.tolist() for each in given] or None, across=rank == 4)
         least = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else call.dtypes[0].min
         source = padded(x, windows, least)
-        found = np.full(_result_shape(x.shape, windows), least, x.dtype)
+        found = np.full(result_shape(x.shape, windows), least, x.dtype)
         with np.errstate(all="ignore"):
             for _, cut in taps(windows):
                 here = source[cut]
@@ -132,19 +201,20 @@ def _max_pool(rank: int) -> Callable[..., np.ndarray]:
     return reference
 
 
-define("MaxPool", "input: T -> output: T", f"T: type in real = float32, {_SIZES}{_EXPLICIT}, "
-       "data_format: string in NHWC|NCHW|NCHW_VECT_C = NHWC", infer=_pool_shape(4), reference=_max_pool(4))  # fmt: skip
+define("MaxPool", "input: T -> output: T", f"T: type in real = float32, {SIZES}{EXPLICIT}, "
+       "data_format: string in NHWC|NCHW|NCHW_VECT_C = NHWC", infer=pool_shape(4), reference=_max_pool(4),
+       lower=Indexed(emit_max(own_windows), when=FORWARD, cost=4))  # fmt: skip
 define("MaxPoolV2", "input: T, ksize: int32, strides: int32 -> output: T",
-       f"T: type in real = float32, {_PADDING}, data_format: string in NHWC|NCHW|NCHW_VECT_C = NHWC",
-       infer=_pool_shape(4, by_inputs=True), reference=_max_pool(4))  # fmt: skip
-define("MaxPool3D", "input: T -> output: T", f"{_SIZES}{_PADDING}, {_3D}, T: type in float",
-       infer=_pool_shape(5), reference=_max_pool(5))  # fmt: skip
+       f"T: type in real = float32, {PADDING}, data_format: string in NHWC|NCHW|NCHW_VECT_C = NHWC",
+       infer=pool_shape(4, by_inputs=True), reference=_max_pool(4), lower=_known_numbers("MaxPool", 1))  # fmt: skip
+define("MaxPool3D", "input: T -> output: T", f"{SIZES}{PADDING}, {VOLUMES}, T: type in float",
+       infer=pool_shape(5), reference=_max_pool(5), lower=Indexed(emit_max(own_windows), when=FORWARD, cost=8))  # fmt: skip
 
 
 # --- Which element of a window is the largest: the first among equals; a NaN that comes first stays ---
 def _winners(x: np.ndarray, windows: Sequence[Slide]) -> tuple[np.ndarray, np.ndarray]:
     """(largest, number of its place in the window) of every window."""
-    shape = _result_shape(x.shape, windows)
+    shape = result_shape(x.shape, windows)
     source, real = padded(x, windows), padded(np.ones(x.shape, bool), windows)
     best, won = np.zeros(shape, x.dtype), np.full(shape, -1)
     with np.errstate(all="ignore"):
@@ -167,8 +237,8 @@ def _grad_shape(rank: int) -> Callable[[Inference], list[ShapeLike]]:
 
 
 def _max_pool_grad(call: Call, x: np.ndarray, output: np.ndarray, grad: np.ndarray, *given: np.ndarray) -> np.ndarray:
-    windows = _windows(call, x.shape, 4, [each.tolist() for each in given] or None)
-    _check_grads(call, x, output, grad, [_result_shape(x.shape, windows)] * 2)
+    windows = checked_windows(call, x.shape, 4, [each.tolist() for each in given] or None)
+    _check_grads(call, x, output, grad, [result_shape(x.shape, windows)] * 2)
     return _spread(x, windows, _winners(x, windows)[1], grad)
 
 
@@ -180,18 +250,50 @@ def _spread(x: np.ndarray, windows: Sequence[Slide], won: np.ndarray, grad: np.n
     return np.array(inside(found, windows), grad.dtype)
 
 
+# _PoolWinner and _PoolSpread: the number of each window's largest element, and each pixel's share by those numbers.
+_WINDOWS = (f"{SIZES}{EXPLICIT}, data_format: string in NHWC|NCHW|NDHWC|NCDHW = NHWC, ")
+
+
+def _winner(call: Call, x: np.ndarray) -> np.ndarray:
+    return _winners(x, own_windows(call, x.shape))[1].astype(np.int32)
+
+
+define("_PoolWinner", "input: T -> place: int32", f"{_WINDOWS}T: type in real",
+       infer=lambda x: [result_shape(x.shape(0) or (), own_windows(x, x.shape(0) or ()))], reference=_winner,
+       lower=Indexed(emit_winner(own_windows), cost=4))  # fmt: skip
+define("_PoolSpread", "place: int32, grad: T, input: T -> output: T", f"{_WINDOWS}T: type in real",
+       infer=lambda x: [x.shape(2)],
+       reference=lambda call, won, grad, x: _spread(x, own_windows(call, x.shape), won, grad),
+       lower=Indexed(emit_spread(own_windows), cost=4))  # fmt: skip
+define("_PoolPick", "place: int32, grad: T -> output: T", f"{_WINDOWS}T: type in real",
+       infer=lambda x: [x.shape(0)],
+       reference=lambda call, won, grad: _picked(own_windows(call, grad.shape), won, grad),
+       lower=Indexed(emit_pick(own_windows), cost=4))  # fmt: skip
+
+
+def _expand_max_pool_grad(x: Any, call: Any, image: Any, output: Any, grad: Any) -> Any:
+    attrs = _of_attrs(call)
+    return x.op("_PoolSpread", x.op("_PoolWinner", image, **attrs), grad, image, **attrs)
+
+
+def _expand_max_pool_grad_grad(x: Any, call: Any, image: Any, output: Any, grad: Any) -> Any:
+    attrs = _of_attrs(call)
+    return x.op("_PoolPick", x.op("_PoolWinner", image, **attrs), grad, **attrs)
+
+
 define("MaxPoolGrad", "orig_input: T, orig_output: T, grad: T -> output: T",
-       f"{_SIZES}{_EXPLICIT}, {_2D}, T: type in real = float32",
-       infer=_grad_shape(4), reference=_max_pool_grad)  # fmt: skip
+       f"{SIZES}{EXPLICIT}, {IMAGES}, T: type in real = float32",
+       infer=_grad_shape(4), reference=_max_pool_grad,
+       lower=Composite(_expand_max_pool_grad, when=_grads_fit))  # fmt: skip
 define("MaxPoolGradV2", "orig_input: T, orig_output: T, grad: T, ksize: int32, strides: int32 -> output: T",
-       f"{_PADDING}, {_2D}, T: type in real = float32",
-       infer=_grad_shape(4), reference=_max_pool_grad)  # fmt: skip
+       f"{PADDING}, {IMAGES}, T: type in real = float32",
+       infer=_grad_shape(4), reference=_max_pool_grad, lower=_known_numbers("MaxPoolGrad", 3))  # fmt: skip
 
 
 # --- MaxPool3DGrad: every element that equals the largest has the gradient ---
 def _max_pool_3d_grad(call: Call, x: np.ndarray, output: np.ndarray, grad: np.ndarray) -> np.ndarray:
-    windows = _windows(call, x.shape, 5)
-    _check_grads(call, x, output, grad, [_result_shape(x.shape, windows)] * 2)
+    windows = checked_windows(call, x.shape, 5)
+    _check_grads(call, x, output, grad, [result_shape(x.shape, windows)] * 2)
     source = padded(x, windows, call.dtypes[0].min)
     found = padded(np.zeros(x.shape, wide(grad).dtype), windows)
     for _, cut in taps(windows):
@@ -200,8 +302,9 @@ def _max_pool_3d_grad(call: Call, x: np.ndarray, output: np.ndarray, grad: np.nd
 
 
 define("MaxPool3DGrad", "orig_input: TInput, orig_output: TInput, grad: T -> output: T",
-       f"{_SIZES}{_PADDING}, {_3D}, T: type in float = float32, TInput: type in float = float32",
-       infer=_grad_shape(5), reference=_max_pool_3d_grad)  # fmt: skip
+       f"{SIZES}{PADDING}, {VOLUMES}, T: type in float = float32, TInput: type in float = float32",
+       infer=_grad_shape(5), reference=_max_pool_3d_grad,
+       lower=Indexed(emit_ties(own_windows), when=_grads_fit, cost=8))  # fmt: skip
 
 
 # --- MaxPoolGradGrad, MaxPoolGradGradV2, MaxPool3DGradGrad: of each window the gradient at its largest element ---
@@ -213,8 +316,8 @@ def _max_pool_grad_grad(rank: int) -> Callable[..., np.ndarray]:
     def reference(
         call: Call, x: np.ndarray, output: np.ndarray, grad: np.ndarray, *given: np.ndarray
     ) -> np.ndarray:  # fmt: skip
-        windows = _windows(call, x.shape, rank, [each.tolist() for each in given] or None)
-        _check_grads(call, x, output, grad, [_result_shape(x.shape, windows), x.shape])
+        windows = checked_windows(call, x.shape, rank, [each.tolist() for each in given] or None)
+        _check_grads(call, x, output, grad, [result_shape(x.shape, windows), x.shape])
         return _picked(windows, _winners(x, windows)[1], grad)
 
     return reference
@@ -228,18 +331,21 @@ def _picked(windows: Sequence[Slide], won: np.ndarray, grad: np.ndarray) -> np.n
 
 
 define("MaxPoolGradGrad", "orig_input: T, orig_output: T, grad: T -> output: T",
-       f"{_SIZES}{_PADDING}, {_2D}, T: type in real",
-       infer=_output_shape(4), reference=_max_pool_grad_grad(4))  # fmt: skip
+       f"{SIZES}{PADDING}, {IMAGES}, T: type in real",
+       infer=_output_shape(4), reference=_max_pool_grad_grad(4),
+       lower=Composite(_expand_max_pool_grad_grad, when=_grads_fit))  # fmt: skip
 define("MaxPoolGradGradV2", "orig_input: T, orig_output: T, grad: T, ksize: int32, strides: int32 -> output: T",
-       f"{_PADDING}, {_2D}, T: type in real",
-       infer=_output_shape(4), reference=_max_pool_grad_grad(4))  # fmt: skip
+       f"{PADDING}, {IMAGES}, T: type in real",
+       infer=_output_shape(4), reference=_max_pool_grad_grad(4),
+       lower=_known_numbers("MaxPoolGradGrad", 3))  # fmt: skip
 define("MaxPool3DGradGrad", "orig_input: T, orig_output: T, grad: T -> output: T",
-       f"{_SIZES}{_PADDING}, {_3D}, T: type in real",
-       infer=_output_shape(5), reference=_max_pool_grad_grad(5))  # fmt: skip
+       f"{SIZES}{PADDING}, {VOLUMES}, T: type in real",
+       infer=_output_shape(5), reference=_max_pool_grad_grad(5),
+       lower=Composite(_expand_max_pool_grad_grad, when=_grads_fit))  # fmt: skip
 
 
 # --- MaxPoolWithArgmax and its gradients: argmax counts elements within the image, or within the batch ---
-_ARGMAX = f"{_SIZES}Targmax: type in index = int64, {_PADDING}, include_batch_in_index: bool = False, T: type in real"
+_ARGMAX = f"{SIZES}Targmax: type in index = int64, {PADDING}, include_batch_in_index: bool = False, T: type in real"
 
 
 def _places(call: Call, x: np.ndarray, windows: Sequence[Slide], won: np.ndarray) -> np.ndarray:
@@ -256,13 +362,30 @@ def _places(call: Call, x: np.ndarray, windows: Sequence[Slide], won: np.ndarray
 
 
 def _max_pool_with_argmax(call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    windows = _windows(call, x.shape, 4)
+    windows = checked_windows(call, x.shape, 4)
     best, won = _winners(x, windows)
     return best, _places(call, x, windows, won).astype(call.dtypes[1].np)
 
 
+def _emit_with_argmax(k: Any, call: Any, output: int, index: Any) -> Any:
+    shape = call.inputs[0].dims
+    windows = own_windows(call, shape)
+    best, won = winner(k, windows, index)
+    if not output:
+        return best
+    # The winner's number has a digit for every axis that windows run along.
+    at = list(index) if call.attrs["include_batch_in_index"] else [k.zero(), *index[1:]]
+    rest = k.b.convert(won, dtypes.int64)
+    for each in reversed(windows):
+        digit = k.b.rem(rest, k.b.like(each.size, rest))
+        rest = k.b.div(rest, k.b.like(each.size, rest))
+        at[each.axis] = index[each.axis] * each.stride + (-each.before) + k.index(digit)
+    return k.b.convert(k.value(k.linear(call.inputs[0], at)), call.dtypes[1])
+
+
 define("MaxPoolWithArgmax", "input: T -> output: T, argmax: Targmax", _ARGMAX,
-       infer=_pool_shape(4, outputs=2), reference=_max_pool_with_argmax)  # fmt: skip
+       infer=pool_shape(4, outputs=2), reference=_max_pool_with_argmax,
+       lower=Indexed(_emit_with_argmax, when=FORWARD, cost=8))  # fmt: skip
 
 
 def _flat_places(call: Call, x: np.ndarray, argmax: np.ndarray) -> np.ndarray:
@@ -278,7 +401,7 @@ def _flat_places(call: Call, x: np.ndarray, argmax: np.ndarray) -> np.ndarray:
 
 
 def _max_pool_grad_with_argmax(call: Call, x: np.ndarray, grad: np.ndarray, argmax: np.ndarray) -> np.ndarray:
-    want = _result_shape(x.shape, _windows(call, x.shape, 4))
+    want = result_shape(x.shape, checked_windows(call, x.shape, 4))
     for text, have in (("grad", grad.shape), ("argmax", argmax.shape)):
         if have != want:
             call.fail(f"Expected {text} shape to be {show(want)}, but got {show(have)}")
@@ -293,7 +416,7 @@ define("MaxPoolGradWithArgmax", "input: T, grad: T, argmax: Targmax -> output: T
 
 
 def _max_pool_grad_grad_with_argmax(call: Call, x: np.ndarray, grad: np.ndarray, argmax: np.ndarray) -> np.ndarray:
-    want = _result_shape(x.shape, _windows(call, x.shape, 4))
+    want = result_shape(x.shape, checked_windows(call, x.shape, 4))
     for text, have, shape in (("grad", grad.shape, x.shape), ("argmax", argmax.shape, want)):
         if have != shape:
             call.fail(f"Expected {text} shape to be {show(shape)}, but got {show(have)}")
@@ -303,70 +426,3 @@ def _max_pool_grad_grad_with_argmax(call: Call, x: np.ndarray, grad: np.ndarray,
 define("MaxPoolGradGradWithArgmax", "input: T, grad: T, argmax: Targmax -> output: T",
        _ARGMAX.replace("Targmax: type in index = int64, ", "").replace("T: type", "Targmax: type in index, T: type"),
        infer=lambda x: [x.with_rank(2, 4)], reference=_max_pool_grad_grad_with_argmax)  # fmt: skip
-
-
-# --- AvgPool, AvgPool3D: the mean of what of a window lies inside the image ---
-def _present(shape: Sequence[int], windows: Sequence[Slide], dtype: Any) -> np.ndarray:
-    """How many elements of each window are no padding, to be broadcast against the result."""
-    small = [extent if axis in {each.axis for each in windows} else 1 for axis, extent in enumerate(shape)]
-    ones = padded(np.ones(small, dtype), windows)
-    found = np.zeros(_result_shape(small, windows), dtype)
-    for _, cut in taps(windows):
-        found += ones[cut]
-    return found
-
-
-def _avg_pool(rank: int) -> Callable[..., np.ndarray]:
-    def reference(call: Call, x: np.ndarray) -> np.ndarray:
-        windows = _windows(call, x.shape, rank)
-        source = padded(wide(x), windows)
-        found = np.zeros(_result_shape(x.shape, windows), source.dtype)
-        with np.errstate(all="ignore"):
-            for _, cut in taps(windows):
-                found += source[cut]
-            return (found / _present(x.shape, windows, found.dtype)).astype(x.dtype, copy=False)
-
-    return reference
-
-
-define("AvgPool", "value: T -> output: T", f"{_SIZES}{_PADDING}, {_2D}, T: type in float",
-       infer=_pool_shape(4), reference=_avg_pool(4))  # fmt: skip
-define("AvgPool3D", "input: T -> output: T", f"{_SIZES}{_PADDING}, {_3D}, T: type in float",
-       infer=_pool_shape(5), reference=_avg_pool(5))  # fmt: skip
-
-
-# --- AvgPoolGrad, AvgPool3DGrad ---
-def _avg_grad_shape(rank: int) -> Callable[[Inference], list[ShapeLike]]:
-    def infer(x: Inference) -> list[ShapeLike]:
-        x.with_rank(0, 1)
-        sizes = x.extents(0)
-        if sizes is not None and len(sizes) != rank:
-            x.fail(f"Shape must be rank {rank} but is rank {len(sizes)} for '{x.op}'")
-        return [tuple(sizes) if sizes is not None else (None,) * rank]
-
-    return infer
-
-
-def _avg_pool_grad(rank: int) -> Callable[..., np.ndarray]:
-    def reference(call: Call, sizes: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        shape = tuple(int(each) for each in sizes.ravel())
-        windows = _windows(call, shape, rank)
-        want = _result_shape(shape, windows)
-        if grad.shape != want:
-            call.fail(f"Expected grad shape to be {show(want)}, but got {show(grad.shape)}")
-        g = wide(grad)
-        found = padded(np.zeros(shape, g.dtype), windows)
-        with np.errstate(all="ignore"):
-            g = g / _present(shape, windows, g.dtype)
-            for _, cut in taps(windows):
-                found[cut] += g
-        return np.array(inside(found, windows), grad.dtype)
-
-    return reference
-
-
-define("AvgPoolGrad", "orig_input_shape: int32, grad: T -> output: T", f"{_SIZES}{_PADDING}, {_2D}, T: type in float",
-       infer=_avg_grad_shape(4), reference=_avg_pool_grad(4))  # fmt: skip
-define("AvgPool3DGrad", "orig_input_shape: int32, grad: T -> output: T",
-       f"{_SIZES}{_PADDING}, {_3D}, T: type in float",
-       infer=_avg_grad_shape(5), reference=_avg_pool_grad(5))  # fmt: skip
