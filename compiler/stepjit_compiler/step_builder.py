@@ -155,6 +155,14 @@ class StepInference(Inference):
         self._builder.checks.extend(self._checks)
 
 
+def _may_gain(node: Node) -> bool:
+    """Whether a node may be better off by extents that later nodes make known."""
+    if node.op in CONTROL:
+        return True
+    op = opdef.lookup(node.op) if node.host else None
+    return op is not None and op.lower is not None
+
+
 def is_late(extent: Extent) -> bool:
     """Whether the extent is only known in mid-step."""
     return isinstance(extent, Dim) and any(name.startswith("h") for name in extent.symbols)
@@ -316,8 +324,8 @@ class StepBuilder:
             nodes, tuple(self.feeds), tuple(fetches), tuple(writes), tuple(targets), tuple(self.slots),
             tuple(dict.fromkeys(self.checks)), tuple(self.names),
         ).without_dead()  # fmt: skip
-        if len(names) > self._assumed and any(node.op in CONTROL for node in step.nodes):
-            # Branches whose shapes seemed to differ may be found to agree.
+        if len(names) > self._assumed and any(map(_may_gain, step.nodes)):
+            # Branches whose shapes seemed to differ may be found to agree, and extents to be static.
             from stepjit_compiler.passes.rebuild import rebuild
 
             return rebuild(step, StepBuilder(self.feeds, self.slots, self.names))
