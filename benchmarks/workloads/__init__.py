@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks.workloads import calls, elementwise, filtering, graphs, layers, networks, random, shapes, training
+from benchmarks.workloads import (
+    calls,
+    convolution,
+    elementwise,
+    filtering,
+    graphs,
+    layers,
+    networks,
+    random,
+    shapes,
+    training,
+)
 from benchmarks.workloads.base import Workload
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -13,6 +24,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *layers.WORKLOADS,
     *networks.WORKLOADS,
     *training.WORKLOADS,
+    *convolution.WORKLOADS,
     *shapes.WORKLOADS,
     *graphs.WORKLOADS,
 )

@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "kernels that they were compiled to.",
     )
     demo.add_argument("--epochs", type=_positive, default=30, metavar="N", help="passes over the data (default 30)")
+    demo.add_argument(
+        "--model", choices=("mlp", "cnn"), default="mlp", help="dense layers, or convolutions and pooling (default mlp)"
+    )
     demo.add_argument("--seed", type=_natural, default=0, metavar="N", help="of weights and batches (default 0)")
     demo.set_defaults(run=_demo)
     add_cache(commands, _cache)
@@ -94,7 +97,7 @@ def _cache(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from stepjit.cli import demo
 
-    return demo.run(options.epochs, options.seed)
+    return demo.run(options.epochs, options.seed, options.model)
 
 
 def _version(options: argparse.Namespace) -> int:

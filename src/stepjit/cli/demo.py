@@ -17,6 +17,8 @@ from stepjit.data import Digits, load_digits
 
 BATCH = 32
 LAYERS = (128, 64)
+SIDE = 8
+FILTERS = (32, 64)
 CLASSES = 10
 INFERENCES = 2000
 
@@ -34,18 +36,33 @@ class Model:
     initialise: Any
 
 
-def build_model(seed: int) -> Model:
-    """A 64-128-64-10 network with its loss and an Adam step, in the default graph."""
+def build_model(seed: int, kind: str = "mlp") -> Model:
+    """A network of that kind with its loss and an Adam step, in the default graph."""
     tf.set_random_seed(seed)
-    images = tf.placeholder(tf.float32, [None, 64], name="images")
+    images = tf.placeholder(tf.float32, [None, SIDE * SIDE], name="images")
     labels = tf.placeholder(tf.int64, [None], name="labels")
-    hidden = images
-    for number, units in enumerate(LAYERS):
-        hidden = tf.nn.relu(_dense(hidden, units, f"hidden{number}"))
+    hidden = _convolutions(images) if kind == "cnn" else _perceptron(images)
     logits = _dense(hidden, CLASSES, "logits")
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
     train = tf.train.AdamOptimizer(0.002).minimize(loss)
     return Model(images, labels, tf.argmax(logits, axis=1), loss, train, tf.global_variables_initializer())
+
+
+def _perceptron(images: Any) -> Any:
+    """64-128-64."""
+    hidden = images
+    for number, units in enumerate(LAYERS):
+        hidden = tf.nn.relu(_dense(hidden, units, f"hidden{number}"))
+    return hidden
+
+
+def _convolutions(images: Any) -> Any:
+    """LeNet for images of 8x8: 3x3x32 - pool - 3x3x64 - pool - 128."""
+    hidden = tf.reshape(images, [-1, SIDE, SIDE, 1])
+    for filters in FILTERS:
+        hidden = tf.layers.conv2d(hidden, filters, 3, padding="same", activation=tf.nn.relu)
+        hidden = tf.layers.max_pooling2d(hidden, 2, 2)
+    return tf.layers.dense(tf.layers.flatten(hidden), LAYERS[0], activation=tf.nn.relu)
 
 
 def _dense(x: Any, units: int, name: str) -> Any:
@@ -81,7 +98,7 @@ class Timing:
         return f"median {self.median:7.1f} µs   p99 {self.p99:7.1f} µs"
 
 
-def run(epochs: int, seed: int) -> int:
+def run(epochs: int, seed: int, kind: str = "mlp") -> int:
     """Train, measure and report; returns the exit code."""
     console = ReportConsole()
     digits = load_digits()
@@ -89,7 +106,7 @@ def run(epochs: int, seed: int) -> int:
         f"UCI handwritten digits: {len(digits.train_images)} to learn from, {len(digits.test_images)} to be tested on"
     )
     with tf.Graph().as_default(), tf.Session() as session:
-        model = build_model(seed)
+        model = build_model(seed, kind)
         session.run(model.initialise)
         train = session.make_callable([model.train, model.loss], [model.images, model.labels])
         infer = session.make_callable(model.prediction, [model.images])
