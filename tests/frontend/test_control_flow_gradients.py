@@ -233,3 +233,18 @@ def test_loops_are_not_run_for_gradients_when_only_results_are_asked_for(session
     before = session.run(loop, {x: 0.5})
     tf.gradients(loop, x)
     assert session.run(loop, {x: 0.5}) == before
+
+
+@pytest.mark.parametrize("taken", ["TT", "FTF", "TFT", "TTFT"])
+def test_loops_in_branches_that_are_taken_now_and_then(session, taken):
+    x, chosen = scalar(), tf.constant([each == "T" for each in taken])
+
+    def twice(a):
+        return tf.while_loop(lambda j, b: j < 2, lambda j, b: (j + 1, b * x), [0, a])[1]
+
+    def body(i, a):
+        return i + 1, tf.cond(tf.gather(chosen, i), lambda: twice(a), lambda: a * 1.0)
+
+    (grad,) = tf.gradients(tf.while_loop(lambda i, a: i < len(taken), body, [0, x])[1], x)
+    power = 1 + 2 * taken.count("T")
+    np.testing.assert_allclose(session.run(grad, {x: 1.2}), power * 1.2 ** (power - 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepjit_compiler.dims import Apply, Atom, Dim, Extent
+from stepjit_compiler.dims import Apply, Atom, Dim, Extent, symbols
 from stepjit_compiler.lower.builder import Builder, Value
 from stepjit_runtime import dtypes
 
@@ -22,8 +22,9 @@ class Extents:
         return found
 
     def bind(self, name: str, value: Value) -> None:
-        """From here on the symbol has that number."""
+        """From here on the symbol has that number; one of the code around may have had the same name."""
         self._symbols[name] = value
+        self._known = {extent: known for extent, known in self._known.items() if name not in symbols(extent)}
 
     def bound(self, name: str) -> Value | None:
         return self._symbols.get(name)
