@@ -6,6 +6,7 @@ gradient, spread out by the strides, with the filter turned round.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,16 +114,21 @@ def expand_conv(x: Any, call: Any, image: Any, kernel: Any) -> Any:
 def expand_input(x: Any, call: Any, sizes: Any, kernel: Any, grad: Any) -> Any:
     """Conv2DBackpropInput, Conv3DBackpropInputV2."""
     windows = in_order(windows_of(call, call.types[0].dims, x.type(kernel).dims))
-    value = spread(x, to_last(x, call, grad), windows)
+    value = turned_padding(x, spread(x, to_last(x, call, grad), windows), windows)
+    rank = len(windows) + 2
+    around = x.op("ReverseV2", kernel, x.const(list(range(rank - 2)), dtypes.int32))
+    turned = x.op("Transpose", around, x.const([*range(rank - 2), rank - 1, rank - 2], dtypes.int32))
+    result = _core(x, value, turned, [1] * len(windows), [each.rate for each in windows])
+    return from_last(x, call, result)
+
+
+def turned_padding(x: Any, value: Any, windows: Sequence[Slide]) -> Any:
+    """The spread gradient with what the filter, turned round, needs around it to make every pixel of the image."""
     widths = []
     for each, extent in zip(windows, x.type(value).dims[1:-1], strict=True):
         before = each.span - 1 - each.before
         widths.append((before, each.extent + each.span - 1 - before - extent))
-    rank = len(windows) + 2
-    around = x.op("ReverseV2", kernel, x.const(list(range(rank - 2)), dtypes.int32))
-    turned = x.op("Transpose", around, x.const([*range(rank - 2), rank - 1, rank - 2], dtypes.int32))
-    result = _core(x, pad(x, value, widths), turned, [1] * len(windows), [each.rate for each in windows])
-    return from_last(x, call, result)
+    return pad(x, value, widths)
 
 
 def spread(x: Any, grad: Any, windows: Sequence[Slide]) -> Any:
@@ -153,3 +159,78 @@ def expand_filter(x: Any, call: Any, image: Any, sizes: Any, grad: Any) -> Any:
         )
         return x.op("Reshape", x.op("MatMul", rows, columns, transpose_a=True), x.dims(shape))
     return x.op("_ConvFilter", value, slope, strides=tuple(strides), dilations=tuple(rates), filter_shape=shape)
+
+
+# --- Depthwise: every channel by itself ---
+
+MOST_PLACES = 49
+"""Places of a depthwise filter up to which code is written out for each."""
+
+
+def _depthwise_fits(call: Any, image: Sequence[Any], kernel: Sequence[Any]) -> bool:
+    if len(kernel) != 4 or not _known(kernel) or int(dims.product(tuple(kernel[:2]))) > MOST_PLACES:
+        return False
+    # Its result has other channels, but is otherwise a convolution's.
+    return _fits(call, image, kernel)
+
+
+def depthwise_is_native(call: Any) -> bool:
+    """For inputs image and filter."""
+    return _depthwise_fits(call, call.inputs[0].dims, call.inputs[1].dims)
+
+
+def depthwise_input_is_native(call: Any) -> bool:
+    """For the gradient for the image."""
+    kernel = call.inputs[1].dims
+    image = call.types[0].dims
+    return _depthwise_fits(call, image, kernel) and all(
+        each.before <= each.span - 1 for each in windows_of(call, image, kernel)
+    )
+
+
+def depthwise_filter_is_native(call: Any) -> bool:
+    """For the gradient for the filter."""
+    return _depthwise_fits(call, call.inputs[0].dims, call.types[0].dims)
+
+
+def expand_depthwise(x: Any, call: Any, image: Any, kernel: Any) -> Any:
+    """DepthwiseConv2dNative."""
+    windows = in_order(windows_of(call, x.type(image).dims, x.type(kernel).dims))
+    strides, rates = _numbers(windows)
+    value = padded(x, to_last(x, call, image), windows)
+    return from_last(x, call, x.op("_Depthwise", value, kernel, strides=tuple(strides), dilations=tuple(rates)))
+
+
+def expand_depthwise_input(x: Any, call: Any, sizes: Any, kernel: Any, grad: Any) -> Any:
+    """DepthwiseConv2dNativeBackpropInput: each channel of the gradient by itself, then those of one channel added."""
+    shape = x.type(kernel).dims
+    windows = in_order(windows_of(call, call.types[0].dims, shape))
+    value = turned_padding(x, spread(x, to_last(x, call, grad), windows), windows)
+    around = x.op("ReverseV2", kernel, x.const([0, 1], dtypes.int32))
+    single = x.op("Reshape", around, x.dims((*shape[:2], shape[2] * shape[3], 1)))
+    result = x.op("_Depthwise", value, single, strides=(1, 1), dilations=tuple(each.rate for each in windows))
+    if shape[3] != 1:
+        apart = x.op("Reshape", result, x.dims((*x.type(result).dims[:3], *shape[2:])))
+        result = x.reduce("Sum", apart, (4,))
+    return from_last(x, call, result)
+
+
+def expand_depthwise_filter(x: Any, call: Any, image: Any, sizes: Any, grad: Any) -> Any:
+    """DepthwiseConv2dNativeBackpropFilter: for each place a sum of products."""
+    shape = call.types[0].dims
+    windows = in_order(windows_of(call, x.type(image).dims, shape))
+    value, slope = padded(x, to_last(x, call, image), windows), to_last(x, call, grad)
+    batch = x.type(value).dims[0]
+    counts = [each.count for each in windows]
+    slope = x.op("Reshape", slope, x.dims((batch, *counts, *shape[2:])))
+    sums = []
+    for place in itertools.product(range(shape[0]), range(shape[1])):
+        first = [at * each.rate for at, each in zip(place, windows, strict=True)]
+        last = [a + (each.count - 1) * each.stride + 1 for a, each in zip(first, windows, strict=True)]
+        cut = x.op(
+            "StridedSlice", value, x.const([0, *first, 0], dtypes.int32), x.const([0, *last, 0], dtypes.int32),
+            x.const([1, *(each.stride for each in windows), 1], dtypes.int32), begin_mask=9, end_mask=9,
+        )  # fmt: skip
+        column = x.op("Reshape", cut, x.dims((batch, *counts, shape[2], 1)))
+        sums.append(x.reduce("Sum", x.op("Mul", slope, column), (0, 1, 2)))
+    return x.op("Reshape", x.op("Pack", *sums, axis=0, N=len(sums)), x.dims(shape))

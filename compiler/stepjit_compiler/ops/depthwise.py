@@ -7,8 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
 from stepjit_compiler.ops.conv import check_result
+from stepjit_compiler.ops.conv_expand import (
+    depthwise_filter_is_native,
+    depthwise_input_is_native,
+    depthwise_is_native,
+    expand_depthwise,
+    expand_depthwise_filter,
+    expand_depthwise_input,
+)
 from stepjit_compiler.ops.windows import (
     CONV_ATTRS,
     Slide,
@@ -81,7 +90,8 @@ def _depthwise(call: Call, image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 define("DepthwiseConv2dNative", "input: T, filter: T -> output: T", _ATTRS,
-       infer=_depthwise_shape, reference=_depthwise)  # fmt: skip
+       infer=_depthwise_shape, reference=_depthwise,
+       lower=Composite(expand_depthwise, when=depthwise_is_native))  # fmt: skip
 
 
 # --- DepthwiseConv2dNativeBackpropInput ---
@@ -119,7 +129,8 @@ def _depthwise_input(call: Call, sizes: np.ndarray, kernel: np.ndarray, grad: np
 
 
 define("DepthwiseConv2dNativeBackpropInput", "input_sizes: int32, filter: T, out_backprop: T -> output: T", _ATTRS,
-       infer=_depthwise_input_shape, reference=_depthwise_input)  # fmt: skip
+       infer=_depthwise_input_shape, reference=_depthwise_input,
+       lower=Composite(expand_depthwise_input, when=depthwise_input_is_native))  # fmt: skip
 
 
 # --- DepthwiseConv2dNativeBackpropFilter ---
@@ -151,4 +162,5 @@ def _depthwise_filter(call: Call, image: np.ndarray, sizes: np.ndarray, grad: np
 
 
 define("DepthwiseConv2dNativeBackpropFilter", "input: T, filter_sizes: int32, out_backprop: T -> output: T", _ATTRS,
-       infer=_depthwise_filter_shape, reference=_depthwise_filter)  # fmt: skip
+       infer=_depthwise_filter_shape, reference=_depthwise_filter,
+       lower=Composite(expand_depthwise_filter, when=depthwise_filter_is_native))  # fmt: skip

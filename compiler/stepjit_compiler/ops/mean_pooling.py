@@ -50,9 +50,11 @@ def _avg_pool(rank: int) -> Callable[..., np.ndarray]:
 
 
 define("AvgPool", "value: T -> output: T", f"{SIZES}{PADDING}, {IMAGES}, T: type in float",
-       infer=pool_shape(4), reference=_avg_pool(4), lower=Indexed(emit_mean(own_windows), when=FORWARD, cost=4))  # fmt: skip
+       infer=pool_shape(4), reference=_avg_pool(4),
+       lower=Indexed(emit_mean(own_windows), when=FORWARD, cost=4))  # fmt: skip
 define("AvgPool3D", "input: T -> output: T", f"{SIZES}{PADDING}, {VOLUMES}, T: type in float",
-       infer=pool_shape(5), reference=_avg_pool(5), lower=Indexed(emit_mean(own_windows), when=FORWARD, cost=8))  # fmt: skip
+       infer=pool_shape(5), reference=_avg_pool(5),
+       lower=Indexed(emit_mean(own_windows), when=FORWARD, cost=8))  # fmt: skip
 
 
 # --- AvgPoolGrad, AvgPool3DGrad ---

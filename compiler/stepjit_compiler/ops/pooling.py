@@ -208,7 +208,8 @@ define("MaxPoolV2", "input: T, ksize: int32, strides: int32 -> output: T",
        f"T: type in real = float32, {PADDING}, data_format: string in NHWC|NCHW|NCHW_VECT_C = NHWC",
        infer=pool_shape(4, by_inputs=True), reference=_max_pool(4), lower=_known_numbers("MaxPool", 1))  # fmt: skip
 define("MaxPool3D", "input: T -> output: T", f"{SIZES}{PADDING}, {VOLUMES}, T: type in float",
-       infer=pool_shape(5), reference=_max_pool(5), lower=Indexed(emit_max(own_windows), when=FORWARD, cost=8))  # fmt: skip
+       infer=pool_shape(5), reference=_max_pool(5),
+       lower=Indexed(emit_max(own_windows), when=FORWARD, cost=8))  # fmt: skip
 
 
 # --- Which element of a window is the largest: the first among equals; a NaN that comes first stays ---
