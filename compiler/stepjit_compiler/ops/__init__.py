@@ -35,6 +35,7 @@ from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import parsing as parsing
 from stepjit_compiler.ops import pooling as pooling
 from stepjit_compiler.ops import printing as printing
+from stepjit_compiler.ops import products as products
 from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import random as random
 from stepjit_compiler.ops import readers as readers

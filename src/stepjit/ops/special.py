@@ -215,14 +215,13 @@ def confusion_matrix(
 
 def cross(a: Any, b: Any, name: str | None = None) -> Tensor:
     """The cross products of vectors in the last dimension, which has three elements."""
-    with name_scope(name, "Cross", [a, b]) as scope:
-        x, y = convert_to_tensor(a, name="a"), convert_to_tensor(b, name="b")
-        for each in (x, y):
-            if each.dims is not None and each.dims and each.dims[-1] not in (3, None):
-                raise ValueError(f"Cross-products are only defined for 3-element vectors, got shape {each.shape}")
-        turned = [[apply_op("Roll", input=each, shift=shift, axis=-1) for shift in (-1, -2)] for each in (x, y)]
-        first, second = _op("Mul", turned[0][0], turned[1][1]), _op("Mul", turned[0][1], turned[1][0])
-        return apply_op("Sub", x=first, y=second, name=scope)
+    return apply_op("Cross", a=a, b=b, name=name)
+
+
+@RegisterGradient("Cross")
+def _cross_grad(op: Operation, grad: Tensor) -> Grads:
+    a, b = op.inputs
+    return [cross(b, grad), cross(grad, a)]
 
 
 def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Tensor:
