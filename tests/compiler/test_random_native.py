@@ -250,3 +250,32 @@ def test_stateless_classes_of_unknown_rows() -> None:
     )  # fmt: skip
     for n in (0, 2, 6):
         case.compare(np.random.RandomState(n).randn(n, 4).astype(np.float32), np.int32([3, -4]), times=1)
+
+
+ALPHAS = [3.0, [0.5, 3.0, 1.0], [[0.01, 100.0], [1.0, 0.99]], [-1.0, np.nan, 0.0, 2.0], [1.0], [0.3]]
+
+
+@pytest.mark.parametrize("k", range(len(ALPHAS)))
+@pytest.mark.parametrize("samples", [(), (1,), (67,), (3, 5), (0,)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gammas(dtype: Any, samples: tuple[int, ...], k: int) -> None:
+    alphas = np.asarray(ALPHAS[k], dtype)
+
+    def inputs(builder: StepBuilder, alpha: Any) -> list[Any]:
+        return [builder.const(np.array(samples, np.int32), dtypes.int32), alpha]
+
+    case = Case("RandomGamma", [Type(dtypes.as_dtype(alphas.dtype), alphas.shape)], inputs, True)
+    call = case.native()
+    for _ in range(2):
+        got, want = np.asarray(call(alphas)[0]), case.want(alphas)
+        assert got.shape == want.shape
+        np.testing.assert_allclose(got, want, rtol=1e-6 if dtype is np.float32 else 1e-12, atol=1e-300)
+    assert case.streams[0].take(0) == case.streams[1].take(0)
+
+
+def test_gammas_of_a_known_shape() -> None:
+    def inputs(builder: StepBuilder) -> list[Any]:
+        return [builder.const([21], dtypes.int32), builder.const(2.5, dtypes.float32)]
+
+    case = Case("RandomGamma", [], inputs, True)
+    np.testing.assert_allclose(np.asarray(case.native()()[0]), case.want(), rtol=1e-6)

@@ -1,7 +1,7 @@
 """Kernels that fill a buffer with random numbers: vectors of blocks, written in the order of the stream.
 
 Distributions: `uniform` in [0, 1), `normal`, `truncated_normal` (|z| < 2), `uniform_int` in [low, high), `full_int`;
-and the choices of `draw_kernels.py`: `classes`, `shuffled`.
+`gamma`; and the choices of `draw_kernels.py`: `classes`, `shuffled`.
 A stateful op's place in its stream is a word that sessions share with native code (`abi.STREAM`); it is moved on
 atomically, so that any number of threads may draw.
 """
@@ -18,6 +18,7 @@ from stepjit_compiler.lower import philox
 from stepjit_compiler.lower.builder import Builder, Value, memory_type
 from stepjit_compiler.lower.checks import fail_if
 from stepjit_compiler.lower.draw_kernels import blocks_to_shuffle, emit_classes, emit_shuffled
+from stepjit_compiler.lower.gammas import emit_gammas
 from stepjit_compiler.lower.kernel_code import Failure
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.random_source import BLOCKS, RESERVED, stateless, taken
@@ -43,8 +44,8 @@ def emit_random(point: Point) -> Extent:
         source = taken(point, i, _blocks(point, i, lower.distribution, count))
     if Ref(i, 0) not in point.kernel.outputs:
         return 0
-    if lower.distribution in _CHOICES:
-        return _CHOICES[lower.distribution](point, i, source)
+    if lower.distribution in _OTHERS:
+        return _OTHERS[lower.distribution](point, i, source)
     per_block = 16 // type_.dtype.itemsize
     lanes = _lanes(type_.size, per_block)
     shared = philox.keys(point.b, source.key, source.counter_hi, lanes)
@@ -75,7 +76,7 @@ def _blocks(point: Point, i: int, distribution: str, count: Value) -> Value:
     return b.mul(count, b.int64(RESERVED))
 
 
-_CHOICES = {"classes": emit_classes, "shuffled": emit_shuffled}
+_OTHERS = {"classes": emit_classes, "shuffled": emit_shuffled, "gamma": emit_gammas}
 
 
 def _lanes(size: Extent, per_block: int) -> int:

@@ -67,7 +67,7 @@ def _knows_samples(call: Any) -> bool:
 _WHEN = {"uniform_int": _knows_sound_bounds, "classes": _knows_samples, "shuffled": _has_rows}
 _COSTS = {
     "uniform": 8.0, "uniform_int": 16.0, "full_int": 8.0, "normal": 24.0, "truncated_normal": 48.0, "classes": 400.0,
-    "shuffled": 32.0,
+    "shuffled": 32.0, "gamma": 400.0,
 }  # fmt: skip
 
 
@@ -163,13 +163,13 @@ def _random_gamma(call: Call, shape: np.ndarray, alpha: np.ndarray) -> np.ndarra
     alphas = np.repeat(alpha.astype(np.float64).ravel(), samples)
     with np.errstate(all="ignore"):
         drawn = philox.gamma(source, alphas).astype(call.dtypes[0].np)
-    return fresh(drawn.reshape(alpha.size, samples).T).reshape(*lead, *alpha.shape)
+    return fresh(drawn.reshape(alpha.size, samples).T).reshape((*lead, *alpha.shape))
 
 
 define(
     "RandomGamma", "shape: S, alpha: T -> output: T",
     f"{_SEEDS}, S: type in index, T: type in float16|float32|float64",
-    infer=_per_parameter, reference=_random_gamma, stateful=True,
+    infer=_per_parameter, reference=_random_gamma, stateful=True, lower=_native("gamma"),
 )  # fmt: skip
 
 # --- RandomPoisson, RandomPoissonV2: the distribution is TF's, the stream is not ---
