@@ -68,10 +68,9 @@ class Regions(Traces):
                     self._take((id(region),), region.arena_bytes)
                     self._reserve(region)
                 if kernel.kind == "while":
-                    for k, type_ in enumerate(plan.step.type(ref) for ref in plan.step.nodes[i].inputs):
-                        if not _is_small(type_):
-                            for number in range(2):
-                                self._take((id(plan), i, k, number), type_.bytes)
+                    for k, ref in enumerate(plan.step.nodes[i].inputs):
+                        for number in _own_buffers(plan, i, k):
+                            self._take((id(plan), i, k, number), plan.step.type(ref).bytes)
 
     def _take(self, key: tuple[int, ...], size: Extent) -> None:
         if not born_later((size,)):
@@ -81,7 +80,7 @@ class Regions(Traces):
     def _room(self, key: tuple[int, ...], size: Extent) -> Value:
         """The memory reserved under that key; taken now where its size was not known when the step began."""
         if key not in self._rooms:
-            return self._late("room", size)
+            return self._late(f"room{len(self.late_cells)}", size)
         assert self.step_arena is not None
         offset = self.extents.number(self._rooms[key])
         return self.b.assign(f"getelementptr i8, ptr {self.step_arena.ref}, {offset!r}", None)
@@ -220,16 +219,15 @@ class Regions(Traces):
         ref = self.step.nodes[i].inputs[k]
         type_, initial = self.step.type(ref), self.pointer(ref)
         result = self.pointer(Ref(i, k)) if Ref(i, k) in self.plan.buffers else None
-        root = root_of(body.step, body.outputs[k])
-        if body.step.nodes[root.node].op == "_Feed" and body.step.nodes[root.node].attr["index"] == k:
+        kept, in_place = _treatment(body, k)
+        if kept:
             return Kept(self, type_, initial, result)
-        in_place = body.buffers[root] == Buffer("feed", k)
         if _is_small(type_):
             return Small(self, type_, initial, result, in_place)
-        first = result or self._room((id(self.plan), i, k, 0), type_.bytes)
+        own = [self._room((id(self.plan), i, k, number), type_.bytes) for number in _own_buffers(self.plan, i, k)]
         if in_place:
-            return InPlace(self, type_, initial, first)
-        return Swapped(self, type_, initial, first, self._room((id(self.plan), i, k, 1), type_.bytes), result)
+            return InPlace(self, type_, initial, result or own[0])
+        return Swapped(self, type_, initial, result or own[0], own[-1], result)
 
     def _period(self, plans: Sequence[Plan]) -> Value:
         """After how many trips to look at the clock."""
@@ -276,6 +274,23 @@ class Regions(Traces):
 
 def _aligned(size: Extent) -> Extent:
     return (size + 63) // 64 * 64
+
+
+def _treatment(body: Plan, k: int) -> tuple[bool, bool]:
+    """Whether the body hands loop variable k on as it is, and whether it changes it in place."""
+    root = root_of(body.step, body.outputs[k])
+    source = body.step.nodes[root.node]
+    kept = source.op == "_Feed" and source.attr["index"] == k
+    return kept, body.buffers[root] == Buffer("feed", k)
+
+
+def _own_buffers(plan: Plan, node: int, k: int) -> list[int]:
+    """Numbers of the buffers that loop variable k needs beside the one that its result is wanted in."""
+    kept, in_place = _treatment(plan.regions[node][1], k)
+    if kept or _is_small(plan.step.type(plan.step.nodes[node].inputs[k])):
+        return []
+    first = [] if Ref(node, k) in plan.buffers else [0]
+    return first if in_place else [*first, 1]
 
 
 def _is_small(type_: Type) -> bool:
