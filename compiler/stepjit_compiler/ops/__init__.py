@@ -25,6 +25,7 @@ from stepjit_compiler.ops import edit_distance as edit_distance
 from stepjit_compiler.ops import elementary as elementary
 from stepjit_compiler.ops import fake_quant as fake_quant
 from stepjit_compiler.ops import fill as fill
+from stepjit_compiler.ops import fourier as fourier
 from stepjit_compiler.ops import gather as gather
 from stepjit_compiler.ops import linalg as linalg
 from stepjit_compiler.ops import matmul as matmul

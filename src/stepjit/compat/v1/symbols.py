@@ -46,6 +46,7 @@ from stepjit.ops.elementwise import (
     is_inf, is_nan, lgamma, log, log1p, log_sigmoid, negative, reciprocal, rint, round, rsqrt, sigmoid, sign, sin,
     sinh, sqrt, square, tan, tanh,
 )  # fmt: skip
+from stepjit.ops.fourier import fft, fft2d, fft3d, ifft, ifft2d, ifft3d
 from stepjit.ops.indexing import (
     batch_gather, boolean_mask, gather, gather_nd, one_hot, scatter_nd, slice, strided_slice, tensor_scatter_add,
     tensor_scatter_add as tensor_scatter_nd_add, tensor_scatter_sub, tensor_scatter_sub as tensor_scatter_nd_sub,

@@ -1,0 +1,24 @@
+"""tf.signal."""
+
+# ruff: noqa: F401
+
+from __future__ import annotations
+
+from stepjit.ops.fourier import (
+    dct,
+    fft,
+    fft2d,
+    fft3d,
+    fftshift,
+    idct,
+    ifft,
+    ifft2d,
+    ifft3d,
+    ifftshift,
+    irfft,
+    irfft2d,
+    irfft3d,
+    rfft,
+    rfft2d,
+    rfft3d,
+)
