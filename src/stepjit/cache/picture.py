@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepjit.cache.differences import parse_names
+from stepjit.cache.step_names import parse_names
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 150, 34, 16, 36, 20
 _LONGEST = 22
@@ -22,13 +22,22 @@ class StepGraph:
     fetched: frozenset[str]
 
 
-def graph_of(text: str, fetches: Sequence[str]) -> StepGraph:
-    """The graph of a pruned step's text (with names)."""
-    found = parse_names(text)
-    ops = {name: op.op for name, op in found.ops.items()}
-    edges = [(ref.rpartition(":")[0], name) for name, op in found.ops.items() for ref in op.inputs]
-    known = tuple(dict.fromkeys(edge for edge in edges if edge[0] in ops))
-    return StepGraph(ops, known, frozenset(name.partition(":")[0] for name in fetches))
+def graph_of(text: str, fetches: Sequence[str], feeds: Sequence[str] = ()) -> StepGraph:
+    """The graph of a pruned step's text (with names); a branch or a loop is one box."""
+    ops: dict[str, str] = {}
+    edges: dict[tuple[str, str], None] = {}
+    for name, group in parse_names(text, feeds).ops.items():
+        if group[0].depth:
+            continue
+        for source in (ref for op in group for ref in op.inputs):
+            start = source.rpartition(":")[0] if source not in feeds else source
+            if not start or start not in ops:
+                start = source
+                ops.setdefault(start, "feed" if source in feeds else "variable")
+            if start != name:
+                edges[start, name] = None
+        ops[name] = group[-1].op
+    return StepGraph(ops, tuple(edges), frozenset(name.partition(":")[0] for name in fetches))
 
 
 def dot(graph: StepGraph) -> str:

@@ -229,6 +229,8 @@ def _last_miss(folder: Folder) -> tuple[EntryDetails | None, EntryDetails]:
     now = known.pop(missed)
     made = float(now.made.get("time", 0))
     older = [entry for entry in known.values() if float(entry.made.get("time", 0)) <= made]
+    # Steps that have nothing in common with it are only compared when there is nothing better.
+    older = [entry for entry in older if set(entry.fetches) & set(now.fetches)] or older
     older.sort(key=lambda entry: (*nearness(now, entry), float(entry.made.get("time", 0))), reverse=True)
     new = entries_.details(folder, missed)
     best: tuple[int, EntryDetails] | None = None

@@ -47,7 +47,9 @@ def _text(found: EntryDetails, wanted: str) -> str:
         from stepjit_compiler.native import assembly
 
         return assembly(texts["lower"]) if "lower" in texts else ""
-    graph = picture.graph_of(texts.get("prune", ""), found.info.fetches)
+    graph = picture.graph_of(
+        texts.get("prune", ""), found.info.fetches, [feed.name for feed in found.info.feeds]
+    )
     return picture.dot(graph) if wanted == "dot" else picture.svg(graph)
 
 
