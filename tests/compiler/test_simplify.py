@@ -79,7 +79,7 @@ def test_time_is_linear_and_short() -> None:
     step = chain(5000)
     begin = time.perf_counter()
     simple = simplify(step)
-    assert time.perf_counter() - begin < 2.5  # 0.25 s on an idle machine
+    assert time.perf_counter() - begin < 10  # 0.25 s on an idle machine; minutes where it is quadratic
     assert len(simple.nodes) == len(step.nodes)
 
 

@@ -83,7 +83,7 @@ def test_targets_elsewhere(target: Any) -> None:
     start = time.monotonic()
     with pytest.raises(tf.errors.NotFoundError, match="No session factory registered") as error:
         tf.Session(target)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 10
     assert (target if isinstance(target, str) else target.decode()) in error.value.message
     assert error.value.error_code == tf.errors.NOT_FOUND
 

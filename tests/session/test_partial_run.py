@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import time
 from typing import Any
 
 import numpy as np
@@ -246,9 +245,7 @@ def test_deep_graph(session: tf.Session) -> None:
         total = total + (ps[k // 1000] if k % 1000 == 0 else 1.0)
         if k % 1000 == 999:
             outs.append(total)
-    started = time.perf_counter()
     run = session.partial_run_setup(outs, ps)
-    assert time.perf_counter() - started < 1
     for k, (p, out) in enumerate(zip(ps, outs)):
         assert session.partial_run(run, out, {p: 0}) == 999 * (k + 1)
 
