@@ -18,7 +18,6 @@ _PADE_13 = (
 """Numerator of the diagonal Padé approximant of exp of degree 13, lowest power first."""
 _PADE_REACH = 5.37
 """Norm up to which it is exact to float64's rounding."""
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 _LOG_REACH = 0.25
 """Norm of X up to which eight nodes give log(I + X) to float64's rounding."""
 _MOST_ROOTS = 100
@@ -100,7 +99,7 @@ def logarithm(matrix: np.ndarray) -> np.ndarray:
     x = t - one
     total = np.zeros_like(x)
     # log(I + X) is the integral of X (I + sX)^-1 over s in [0, 1].
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+    for node, weight in zip(*np.polynomial.legendre.leggauss(8), strict=True):
         total = total + weight / 2 * np.linalg.solve(one + (node + 1) / 2 * x, x)
     return np.asarray(z @ (total * 2.0**roots) @ z.conj().T)
 

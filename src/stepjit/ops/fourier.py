@@ -12,12 +12,13 @@ from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.registry import RegisterGradient
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
-from stepjit.ops.array import concat, shape
+from stepjit.ops.array import concat, expand_dims, shape, squeeze
 from stepjit.ops.broadcasting import static_shape
 from stepjit.ops.cast import cast
 from stepjit.ops.complex import real
+from stepjit.ops.elementwise import cos, sqrt
 from stepjit.ops.layout import roll
-from stepjit.ops.linear import tensordot
+from stepjit.ops.linear import matmul
 from stepjit.ops.math import maximum
 from stepjit.ops.reductions import reduce_prod
 from stepjit_runtime import dtypes
@@ -147,18 +148,17 @@ def dct(
 ) -> Tensor:
     """The discrete cosine transform of type 1 to 4 over the last dimension, cut or filled up with zeros to n.
 
-    norm: None, or "ortho" for an orthogonal matrix. ValueError when the last dimension isn't static.
+    norm: None, or "ortho" for an orthogonal matrix.
     """
     _check_dct(type, n, axis, norm)
     with name_scope(name or "dct", "dct", [input]):
         x = convert_to_tensor(input, preferred_dtype="float32")
         have = None if x.dims is None else x.dims[-1]
-        if have is None:
-            raise ValueError("dct needs the static size of the last dimension")
-        matrix = _cosines(type, n or have, norm)[:have]
-        if n is not None and n < have:
-            x = x[..., :n]
-        return tensordot(x, constant(matrix.astype(x.dtype.base_dtype.np)), 1)
+        if n is not None and n != have:
+            x = _resized(x, constant([n]), 1)
+        size = n or have or shape(x)[-1]
+        matrix = cast(_cosines(type, cast(size, "float64"), norm), x.dtype.base_dtype)
+        return squeeze(matmul(expand_dims(x, -2), matrix), -2)
 
 
 def idct(
@@ -178,28 +178,26 @@ def _check_dct(type: int, n: int | None, axis: int, norm: str | None) -> None:
         raise ValueError("Types I, II, III and IV (I)DCT are supported.")
     if norm not in (None, "ortho"):
         raise ValueError(f"Unknown normalization. Expected None or 'ortho', got: {norm}")
+    if type == 1 and n == 1:
+        raise ValueError("DCT-I requires dimension to be greater than one.")
     if type == 1 and norm == "ortho":
         raise ValueError("Normalization is not supported for the Type-I DCT.")
 
 
-def _cosines(type: int, n: int, norm: str | None) -> np.ndarray:
-    """The matrix of the transform, by input and output."""
-    j, k = np.arange(n)[:, None], np.arange(n)[None, :]
+def _cosines(type: int, n: Tensor, norm: str | None) -> Tensor:
+    """The matrix of the transform, by input and output, in float64."""
+    number = apply_op("Range", start=constant(0.0, "float64"), limit=n, delta=constant(1.0, "float64"))
+    odd = 2.0 * number + 1.0
+    rows, columns = {1: (number, number), 2: (odd, number), 3: (number, odd), 4: (odd, odd)}[type]
+    period = {1: n - 1.0, 2: 2.0 * n, 3: 2.0 * n, 4: 4.0 * n}[type]
+    matrix = 2.0 * cos(expand_dims(rows, 1) * columns * (np.pi / period))
+    ends = apply_op("Equal", x=number, y=constant(0.0, "float64"))
     if type == 1:
-        if n < 2:
-            raise ValueError("DCT-I requires dimension to be greater than one.")
-        matrix = 2 * np.cos(np.pi * j * k / (n - 1))
-        matrix[[0, -1]] /= 2
-        return matrix
-    if type == 4:
-        matrix = 2 * np.cos(np.pi * (2 * j + 1) * (2 * k + 1) / (4 * n))
-        return matrix * np.sqrt(0.5 / n) if norm else matrix
-    second = 2 * np.cos(np.pi * k * (2 * j + 1) / (2 * n))
-    if norm:
-        second = second * np.sqrt(0.5 / n)
-        second[:, 0] /= np.sqrt(2)
-        return second if type == 2 else second.T
-    if type == 2:
-        return np.asarray(second)
-    second[:, 0] /= 2
-    return np.asarray(second.T)
+        ends = apply_op("LogicalOr", x=ends, y=apply_op("Equal", x=number, y=n - 1.0))
+    share = constant(np.sqrt(0.5) if norm else 0.5, "float64")
+    scale = apply_op("SelectV2", condition=ends, t=share, e=constant(1.0, "float64"))
+    if type in (1, 3):
+        matrix = matrix * expand_dims(scale, 1)
+    elif type == 2 and norm:
+        matrix = matrix * scale
+    return matrix * sqrt(0.5 / n) if norm else matrix
