@@ -181,3 +181,8 @@ class Generate:
     when: Callable[[Any], bool]
     seed: int | None = None
     cost: float = 8.0
+
+    @property
+    def chooses(self) -> bool:
+        """Whether input 0 is what is chosen from, rather than a shape."""
+        return self.distribution in ("classes", "shuffled")

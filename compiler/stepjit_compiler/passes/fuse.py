@@ -383,9 +383,13 @@ def _inputs(step: Step, nodes: Sequence[int]) -> tuple[Ref, ...]:
 
 
 def _loaded(node: Node) -> tuple[Ref, ...]:
-    """The inputs whose elements a node takes; of an alias's inputs, the others only tell its shape."""
+    """The inputs whose elements a node takes; others only tell the shape of an alias, or of random numbers."""
     op = opdef.lookup(node.op)
-    is_alias = op is not None and not node.host and isinstance(op.lower, Alias) and op.lower.checks is None
+    if op is None or node.host:
+        return node.inputs
+    if isinstance(op.lower, Generate) and not op.lower.chooses:
+        return node.inputs[1:]
+    is_alias = isinstance(op.lower, Alias) and op.lower.checks is None
     return node.inputs[:1] if is_alias else node.inputs
 
 
