@@ -8,10 +8,11 @@ the filter is the same product seen from the side: places of the filter by vecto
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stepjit_compiler.dims import Extent, product
+from stepjit_compiler.dims import Extent
 from stepjit_compiler.lower.builder import Builder, Value
 from stepjit_compiler.lower.gemm_tile import (
     Column,
@@ -55,17 +56,17 @@ class Window:
     @property
     def pitch(self) -> tuple[int, ...]:
         """Elements from one position to the next along each axis of the image's space."""
-        return tuple(int(product(self.space[k + 1 :])) * self.channels for k in range(len(self.space)))
+        return tuple(math.prod(self.space[k + 1 :]) * self.channels for k in range(len(self.space)))
 
     @property
     def image(self) -> int:
         """Elements of one image."""
-        return int(product(self.space)) * self.channels
+        return math.prod(self.space) * self.channels
 
     @property
     def windows(self) -> int:
         """Windows of one image."""
-        return int(product(self.counts))
+        return math.prod(self.counts)
 
     @property
     def runs(self) -> tuple[tuple[tuple[int, int], ...], int]:
@@ -191,7 +192,7 @@ def forward_vectors(window: Window) -> int:
 def scratch_elements(window: Window) -> int:
     """Room for one panel of the filter, where there is more than one panel."""
     width = forward_vectors(window) * window.lanes
-    return int(product(window.sizes)) * window.channels * width if window.depth > width else 0
+    return math.prod(window.sizes) * window.channels * width if window.depth > width else 0
 
 
 def emit_forward(
@@ -234,7 +235,7 @@ def emit_forward(
 def _pack(b: Builder, window: Window, place: Value, columns: list[Column], scratch: Value) -> None:
     """Lay one panel of the filter out row behind row."""
     width = sum(column.lanes for column in columns)
-    loop = b.begin_loop(b.int64(0), b.int64(int(product(window.sizes)) * window.channels))
+    loop = b.begin_loop(b.int64(0), b.int64(math.prod(window.sizes) * window.channels))
     source = at(b, place, window.dtype, times(b, loop.index, window.depth))
     target = at(b, scratch, window.dtype, times(b, loop.index, width))
     for column in columns:
@@ -249,7 +250,7 @@ def _tile(
     """The sums of `rows` neighbouring windows, by vector."""
     dtype, apart = window.dtype, window.strides[-1] * window.channels
     loops, inner = window.runs
-    every = int(product(window.sizes)) * window.channels
+    every = math.prod(window.sizes) * window.channels
 
     def step(places: tuple[Size, ...], sums: list[Value]) -> list[Value]:
         pixel, weight = at(b, base, dtype, places[0]), at(b, place, dtype, times(b, places[1], pitch))
@@ -289,7 +290,7 @@ def emit_filter_gradient(
     Image by image, so that what a tile reads again and again stays in cache; the sums so far stand in the result.
     """
     dtype, depth = window.dtype, window.depth
-    zero(b, dtype, result, int(product(window.sizes)) * window.channels * depth)
+    zero(b, dtype, result, math.prod(window.sizes) * window.channels * depth)
     loops, inner = window.runs
     vectors = 3 if -(-depth // window.lanes) == 3 else min(2, -(-depth // window.lanes))
 

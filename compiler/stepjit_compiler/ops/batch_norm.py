@@ -162,7 +162,7 @@ def _expand_batch_norm(x: Any, call: Any, image: Any, scale: Any, offset: Any, m
 def _expand_running(x: Any, call: Any, image: Any, found: tuple[Any, Any], old: tuple[Any, Any]) -> tuple[Any, Any]:
     type_ = x.type(image)
     number = type_.dtype
-    count = dims.product([type_.dims[axis] for axis in _other_axes(call, len(type_.dims))])
+    count = dims.product(tuple(type_.dims[axis] for axis in _other_axes(call, len(type_.dims))))
     mean, spread = found
     share = x.op("RealDiv", _number(x, count, number), _number(x, dims.maximum(count - 1, 1), number))
     variance = x.op("Mul", spread, share)
@@ -245,7 +245,7 @@ def _expand_batch_norm_grad(x: Any, call: Any, grad: Any, image: Any, scale: Any
     total, along = x.reduce("Sum", grad, axes), x.reduce("Sum", x.op("Mul", grad, moved), axes)
     out = grad
     if call.attrs["is_training"]:
-        count = _number(x, dims.product([type_.dims[axis] for axis in axes]), number)
+        count = _number(x, dims.product(tuple(type_.dims[axis] for axis in axes)), number)
         slope = x.op("RealDiv", x.op("Mul", along, x.op("Square", inverse)), count)
         out = x.op("Sub", grad, _wide_column(x, call, x.op("RealDiv", total, count), rank))
         out = x.op("Sub", out, x.op("Mul", moved, _wide_column(x, call, slope, rank)))

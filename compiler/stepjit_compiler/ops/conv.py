@@ -139,8 +139,8 @@ def _mix_of(x: np.ndarray, grad: np.ndarray, groups: int) -> np.ndarray:
     rows, columns = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
     if groups == 1:
         return np.asarray(rows.T @ columns)
-    rows, columns = rows.reshape(len(rows), groups, -1), columns.reshape(len(columns), groups, -1)
-    return np.einsum("ngi,ngo->igo", rows, columns).reshape(rows.shape[-1], -1)
+    apart = [each.reshape(len(each), groups, -1) for each in (rows, columns)]
+    return np.einsum("ngi,ngo->igo", *apart).reshape(apart[0].shape[-1], -1)
 
 
 # --- Conv2D, Conv3D ---

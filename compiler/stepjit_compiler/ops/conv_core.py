@@ -84,10 +84,10 @@ define("_ConvFilter", "input: T, out_backprop: T -> output: T", f"{_ATTRS}, filt
 
 # --- _Depthwise: channel c of the image and column q of the filter make channel c * columns + q of the result ---
 def _depthwise_shape(x: Inference) -> list[ShapeLike]:
-    image, kernel = x.shape(0), x.shape(1)
-    assert image is not None and kernel is not None
+    image: Any = x.shape(0)
+    kernel: Any = x.shape(1)
     counts = [each.count for each in _slides(x.attrs, image[1:-1], kernel[:-2])]
-    return [(image[0], *counts, kernel[-2] * kernel[-1])]  # type: ignore[operator]
+    return [(image[0], *counts, kernel[-2] * kernel[-1])]
 
 
 def _depthwise(call: Call, image: np.ndarray, kernel: np.ndarray) -> np.ndarray:

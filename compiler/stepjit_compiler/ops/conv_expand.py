@@ -7,6 +7,7 @@ gradient, spread out by the strides, with the filter turned round.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ def _fits(call: Any, image: Sequence[Any], kernel: Sequence[Any]) -> bool:
     channel = channel_axis(call.attrs, len(image))
     plain = all(call.attrs[name][axis] == 1 for name in ("strides", "dilations") for axis in (0, channel))
     counts = [each.count for each in windows_of(call, image, kernel)]
-    return plain and _known(counts) and int(dims.product(tuple(kernel))) <= LARGEST_FILTER
+    return plain and _known(counts) and math.prod(kernel) <= LARGEST_FILTER
 
 
 def conv_is_native(call: Any) -> bool:
@@ -168,7 +169,7 @@ MOST_PLACES = 49
 
 
 def _depthwise_fits(call: Any, image: Sequence[Any], kernel: Sequence[Any]) -> bool:
-    if len(kernel) != 4 or not _known(kernel) or int(dims.product(tuple(kernel[:2]))) > MOST_PLACES:
+    if len(kernel) != 4 or not _known(kernel) or math.prod(kernel[:2]) > MOST_PLACES:
         return False
     # Its result has other channels, but is otherwise a convolution's.
     return _fits(call, image, kernel)

@@ -351,7 +351,7 @@ _ARGMAX = f"{SIZES}Targmax: type in index = int64, {PADDING}, include_batch_in_i
 
 def _places(call: Call, x: np.ndarray, windows: Sequence[Slide], won: np.ndarray) -> np.ndarray:
     """The flat index of the winner of every window."""
-    at = list(np.indices(won.shape))
+    at: list[Any] = list(np.indices(won.shape))
     numbers: Mapping[int, np.ndarray] = dict(
         zip((each.axis for each in windows), np.unravel_index(np.maximum(won, 0), [each.size for each in windows]))
     ) if windows else {}  # fmt: skip
@@ -359,7 +359,7 @@ def _places(call: Call, x: np.ndarray, windows: Sequence[Slide], won: np.ndarray
         at[each.axis] = at[each.axis] * each.stride - each.before + numbers[each.axis] * each.rate
     if not call.attrs["include_batch_in_index"]:
         at[0] = np.zeros_like(at[0])
-    return np.ravel_multi_index(tuple(at), x.shape) if won.size else np.zeros(won.shape, np.int64)
+    return np.asarray(np.ravel_multi_index(tuple(at), x.shape)) if won.size else np.zeros(won.shape, np.int64)
 
 
 def _max_pool_with_argmax(call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

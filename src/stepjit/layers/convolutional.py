@@ -79,7 +79,8 @@ class _Conv(Layer):
 
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The convolution, the bias and the activation."""
-        apply: Callable[..., Tensor] = {1: ops.conv1d, 2: ops.conv2d, 3: ops.conv3d}[self.space]
+        forms: dict[int, Callable[..., Tensor]] = {1: ops.conv1d, 2: ops.conv2d, 3: ops.conv3d}
+        apply = forms[self.space]
         return self._finish(
             apply(inputs, self.kernel, list(self.strides), self.padding.upper(), data_format=self._layout(),
                   dilations=list(self.dilation_rate))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from stepjit.framework.apply import apply_op
@@ -131,11 +132,7 @@ class BatchNormalization(Layer):
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             kind = moving.dtype.base_dtype
-            step = smart_cond(
-                training,
-                lambda kind=kind: constant(1 - self.momentum, dtype=kind),
-                lambda kind=kind: constant(0.0, dtype=kind),
-            )
+            step = smart_cond(training, partial(constant, 1 - self.momentum, kind), partial(constant, 0.0, kind))
             now = value if value.dtype.base_dtype is kind else apply_op("Cast", x=value, DstT=kind)
             self.add_update(assign_sub(moving, (moving - now) * step, name="AssignMovingAvg"))
 

@@ -50,7 +50,7 @@ def _norm_grad(version: str, op: Operation, grad: Tensor) -> Grads:
     options = {key: op.attrs[key] for key in ("epsilon", "data_format", "is_training")}
     if version:
         scale = scale if scale.dtype is dtypes.float32 else apply_op("Cast", x=scale, DstT=dtypes.float32)
-    spaces = {f"reserve_space_{k + 1}": each for k, each in enumerate(kept)}
+    spaces: dict[str, Any] = {f"reserve_space_{k + 1}": each for k, each in enumerate(kept)}
     found = apply_op(f"FusedBatchNormGrad{version}", y_backprop=grad, x=x, scale=scale, **spaces, **options)
     return [*found[:3], None, None]
 

@@ -244,7 +244,7 @@ def conv1d_transpose(
     with name_scope(name, "conv1d_transpose", [input, filters, output_shape]) as scope:
         layout, axis = _line_layout(data_format)
         channel = 1 if layout == "NCHW" else 2
-        numbers = {}
+        numbers: dict[str, Any] = {}
         for text, value in (("strides", strides), ("dilations", dilations)):
             given = per_dimension(value, 1, channel, text)
             numbers[text] = [*given[:axis], 1, *given[axis:]]

@@ -314,8 +314,10 @@ def with_space_to_batch(
 
 
 _LAYOUTS = {1: ("NWC", "NCW"), 2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}
-_POOLS = {("MAX", 1): max_pool1d, ("MAX", 2): max_pool, ("MAX", 3): max_pool3d,
-          ("AVG", 1): avg_pool1d, ("AVG", 2): avg_pool, ("AVG", 3): avg_pool3d}  # fmt: skip
+_POOLS: dict[tuple[str, int], Callable[..., Tensor]] = {
+    ("MAX", 1): max_pool1d, ("MAX", 2): max_pool, ("MAX", 3): max_pool3d,
+    ("AVG", 1): avg_pool1d, ("AVG", 2): avg_pool, ("AVG", 3): avg_pool3d,
+}  # fmt: skip
 
 
 def pool(
@@ -372,5 +374,5 @@ def erosion2d(value: Any, kernel: Any, strides: Any, rates: Any, padding: str, n
 @RegisterGradient("Dilation2D")
 def _dilation_grad(op: Operation, grad: Tensor) -> Grads:
     options = _options(op, "strides", "rates", "padding")
-    given = {"input": op.inputs[0], "filter": op.inputs[1], "out_backprop": grad}
+    given: dict[str, Any] = {"input": op.inputs[0], "filter": op.inputs[1], "out_backprop": grad}
     return [apply_op(f"Dilation2DBackprop{which}", **given, **options) for which in ("Input", "Filter")]
