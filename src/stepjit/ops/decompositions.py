@@ -196,7 +196,12 @@ def _tall_qr_grad(q: Tensor, r: Tensor, dq: Tensor, dr: Tensor) -> Tensor:
     """A + A^H vanishes for dq = q A, and dr is upper triangular: that decides both from the change of q r."""
     inner, outer = matmul(q, dq, adjoint_a=True), matmul(r, dr, adjoint_b=True)
     lower = matrix_band_part(inner - _adjoint(inner) + outer - _adjoint(outer), -1, 0)
-    return matmul(q, dr + _over(lower, r)) + _over(dq - matmul(q, inner), r)
+    found = matmul(q, dr + _over(lower, r)) + _over(dq - matmul(q, inner), r)
+    if q.dtype.base_dtype.kind == "c":  # the diagonal of r stays real
+        phases = matrix_diag_part(outer - _adjoint(inner))
+        turned = matrix_diag((conj(phases) - phases) * constant(0.5, phases.dtype.base_dtype))
+        found = found + _over(matmul(q, turned), r)
+    return found
 
 
 def _over(x: Tensor, r: Tensor) -> Tensor:
