@@ -173,7 +173,7 @@ class Resources:
         """The random stream of one op, made at the first call and kept as long as the session."""
         found = self._streams.get(key)
         if found is None:
-            found = self._streams[key] = make()
+            found = self._streams.setdefault(key, make())  # of threads that come at once, one makes it
         return found
 
     def reset(self, containers: tuple[str, ...] | None = None) -> None:

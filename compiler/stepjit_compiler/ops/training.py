@@ -45,6 +45,13 @@ class Terms:
     def square(self, a: Any) -> Any:
         return self.op("Square", a)
 
+    def number(self, ref: Any) -> float | None:
+        """A hyper-parameter as a number, where it is one that stands in the graph."""
+        node = self.x.nodes[ref[0]]
+        while node.op in ("Cast", "Identity"):
+            node = self.x.nodes[node.inputs[0].node]
+        return float(node.attr["value"].array) if node.op == "Const" and not node.types[0].dims else None
+
     def toward(self, old: Any, new: Any, rate: Any) -> Any:
         """old + (new - old) * (1 - rate)"""
         return self.add(old, self.mul(self.sub(new, old), self.sub(1, rate)))
@@ -269,7 +276,8 @@ def _ftrl(
 ) -> Sequence[Any]:  # fmt: skip
     power = t.op("Neg", lr_power)
     new_accum = t.add(accum, t.square(grad))
-    rate, old_rate = t.op("Pow", new_accum, power), t.op("Pow", accum, power)
+    rates = [t.sqrt(each) if t.number(lr_power) == -0.5 else t.op("Pow", each, power) for each in (new_accum, accum)]
+    rate, old_rate = rates
     pulled = grad if pulled is None else pulled
     if attrs["multiply_linear_by_lr"]:
         linear = t.add(linear, t.sub(t.mul(pulled, lr), t.mul(t.sub(rate, old_rate), var)))

@@ -245,6 +245,14 @@ def stateless_multinomial(
         )
 
 
+def stateless_categorical(
+    logits: Any, num_samples: Any, seed: Any, dtype: Any = dtypes.int64, name: str | None = None
+) -> Tensor:
+    """`stateless_multinomial` under its later name."""
+    with name_scope(name, "stateless_categorical", [logits, seed]):
+        return stateless_multinomial(logits, num_samples, seed, dtype)
+
+
 for _kind in (
     "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "Multinomial",
     "RandomPoissonV2", "StatelessRandomUniform", "StatelessRandomUniformInt", "StatelessRandomNormal",
