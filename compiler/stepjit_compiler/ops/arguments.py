@@ -25,7 +25,7 @@ def shape_input(x: Inference, i: int) -> ShapeLike:
         if isinstance(extent, int) and extent < 0:
             x.fail(f"Dimension {k} must be >= 0: Dimension {extent} must be >= 0")
         if isinstance(extent, Dim) and not dims.is_natural(extent):
-            x.check("ge", extent, 0, f"Dimension {extent} must be >= 0")
+            x.check("ge", extent, 0, f"Dimension {extent_text(extent)} must be >= 0")
     return extents
 
 
@@ -138,7 +138,7 @@ def safe_shape(call: Call, extents: Sequence[int]) -> tuple[int, ...]:
     """A shape of non-negative extents, or TF's failure."""
     for extent in extents:
         if extent < 0:
-            call.fail(f"Dimension {extent} must be >= 0")
+            call.fail(f"Dimension {extent_text(extent)} must be >= 0")
     return tuple(extents)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Assemble, Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, unchanged
 from stepjit_compiler.ops.arguments import (
     at_least,
     axis_of,
@@ -318,7 +318,7 @@ def _tile_shape(x: Inference) -> list[ShapeLike]:
     found: list[Extent | None] = []
     for k, times in enumerate(multiples):
         extent = None if shape is None else shape[k]
-        x.check("ge", times, 0, f"Expected multiples[{k}] >= 0, but got {times}")
+        x.check("ge", times, 0, f"Expected multiples[{k}] >= 0, but got {extent_text(times)}")
         found.append(0 if times == 0 else None if extent is None or times is None else extent * times)
     return [tuple(found)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.lowering import Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
 from stepjit_compiler.ops.arguments import (
     at_least,
     brief,
@@ -39,7 +39,8 @@ def _limits(x: Any, k: list[int]) -> tuple[int, int]:
 def _within(x: Any, low: int, high: int, rows: Any, columns: Any) -> None:
     """Reports diagonals that lie outside a matrix of that size."""
     for name, each in (("lower", low), ("upper", high)):
-        message = f"{name}_diag_index is out of bound: {each} It must be between -{rows} and {columns}"
+        between = f"between -{extent_text(rows)} and {extent_text(columns)}"
+        message = f"{name}_diag_index is out of bound: {each} It must be {between}"
         extent = rows if each < 0 else columns
         if isinstance(extent, int) and each and abs(each) >= extent:
             x.fail(message)

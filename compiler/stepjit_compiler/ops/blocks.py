@@ -9,7 +9,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Composite
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
 from stepjit_compiler.ops.arguments import filled, fresh, integers, ints_input, knows
 from stepjit_runtime import dtypes
 
@@ -22,7 +22,8 @@ def _axes(attrs: Any) -> tuple[int, int, int]:
 
 
 def _space_message(shape: Sequence[Any], h: int, w: int, block: int) -> str:
-    return f"Image width {shape[w]} and height {shape[h]} should be divisible by block_size: {block}"
+    width, height = extent_text(shape[w]), extent_text(shape[h])
+    return f"Image width {width} and height {height} should be divisible by block_size: {block}"
 
 
 def _space_to_depth_shape(x: Inference) -> list[ShapeLike]:
@@ -53,7 +54,7 @@ def _depth_to_space_shape(x: Inference) -> list[ShapeLike]:
 
 
 def _depth_message(depth: Any, block: int) -> str:
-    return f"Input depth dimension {depth} should be divisible by: {block * block}"
+    return f"Input depth dimension {extent_text(depth)} should be divisible by: {block * block}"
 
 
 def _space_to_depth_plan(shape: Sequence[Any], attrs: Any) -> tuple[list[Any], list[int]]:
@@ -162,7 +163,7 @@ def _check_blocks(x: Any, shape: Sequence[Any], blocks: Sequence[int], margins: 
 
 
 def _uneven(k: int, extent: Any, block: int) -> str:
-    return f"padded_shape[{k}]={extent} is not divisible by block_shape[{k}]={block}"
+    return f"padded_shape[{k}]={extent_text(extent)} is not divisible by block_shape[{k}]={block}"
 
 
 def _batch_to_space_shape(x: Inference, blocks: Sequence[int] | None, margins: Sequence[int] | None) -> list[ShapeLike]:
@@ -177,13 +178,13 @@ def _batch_to_space_shape(x: Inference, blocks: Sequence[int] | None, margins: S
     for k, block in enumerate(blocks):
         extent = _times(shape[k + 1], block)
         left = None if extent is None else extent - margins[2 * k] - margins[2 * k + 1]
-        x.check("ge", left, 0, f"cropped_shape[{k}]={left} must be non-negative")
+        x.check("ge", left, 0, f"cropped_shape[{k}]={extent_text(left)} must be non-negative")
         found[k + 1] = left
     return [tuple(found)]
 
 
 def _odd_batch(batch: Any, whole: int) -> str:
-    return f"Input batch dimension ({batch}) is not divisible by product of block sizes ({whole})"
+    return f"Input batch dimension ({extent_text(batch)}) is not divisible by product of block sizes ({whole})"
 
 
 def _to_batch_plan(shape: Sequence[Any], blocks: Sequence[int]) -> tuple[list[Any], list[int]]:
@@ -233,7 +234,7 @@ def _to_space(call: Call, x: np.ndarray, blocks: list[int], margins: list[int]) 
     for k in range(m):
         left = shape[k + 1] - margins[2 * k] - margins[2 * k + 1]
         if left < 0:
-            call.fail(f"cropped_shape[{k}]={left} must be non-negative")
+            call.fail(f"cropped_shape[{k}]={extent_text(left)} must be non-negative")
         inside.append(slice(margins[2 * k], margins[2 * k] + left))
     return fresh(wide[tuple(inside)])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Dim
 from stepjit_compiler.lowering import Elementwise
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, unchanged
 
 
 # --- Cast: floats are cut towards zero, integers wrap, anything but 0 is true ---
@@ -54,7 +54,7 @@ def _bitcast_shape(x: Inference) -> list[ShapeLike]:
     if not shape:
         x.fail(f"Cannot bitcast due to shape: a scalar has too few bytes, {have} of {want}")
     x.equal(shape[-1], want // have, f"Cannot bitcast from {x.dtypes[0].name} to {x.attrs['type'].name}: "
-            f"the last extent is {shape[-1]}, not {want // have}")  # fmt: skip
+            f"the last extent is {extent_text(shape[-1])}, not {want // have}")  # fmt: skip
     return [shape[:-1]]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from stepjit_compiler import dims
 from stepjit_compiler.lowering import Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
 from stepjit_compiler.ops.arguments import at_least, brief, choose, compare, every, filled, fresh, int_input, integer
 
 # --- MatrixDiag ---
@@ -119,7 +119,7 @@ def _band_limits(x: Any, limits: Any, rows: Any, columns: Any) -> None:
         ("num_lower", limits[0], "rows", rows), ("num_upper", limits[1], "columns", columns),
     ):  # fmt: skip
         if isinstance(limit, int) and isinstance(extent, int) and limit > extent:
-            x.fail(f"{name} must be negative or less or equal to number of {what} ({extent}) got: {limit}")
+            x.fail(f"{name} must be negative or less or equal to number of {what} ({extent}) got: {extent_text(limit)}")
 
 
 def _matrix_band_part_shape(x: Inference) -> list[ShapeLike]:
@@ -131,7 +131,8 @@ def _matrix_band_part_shape(x: Inference) -> list[ShapeLike]:
         _band_limits(x, limits, *shape[-2:])
         for limit, extent in zip(limits, shape[-2:], strict=True):
             if limit is not None and limit >= 0:
-                x.check("ge", extent, limit, f"must be negative or less or equal to number of rows, got: {limit}")
+                text = f"must be negative or less or equal to number of rows, got: {extent_text(limit)}"
+                x.check("ge", extent, limit, text)
     return [shape]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim
 from stepjit_compiler.lowering import Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show, unchanged
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show, unchanged
 from stepjit_compiler.ops.arguments import (
     as_dtype,
     brief,
@@ -199,7 +199,7 @@ def _range_shape(x: Inference) -> list[ShapeLike]:
 
 def _range_order(start: Any, limit: Any, delta: Any) -> str:
     sign, relation = ("<", ">=") if delta < 0 else (">", "<=")
-    return f"Requires start {relation} limit when delta {sign} 0: {start}/{limit}"
+    return f"Requires start {relation} limit when delta {sign} 0: {extent_text(start)}/{extent_text(limit)}"
 
 
 def _range_length(x: Any, start: Any, limit: Any, delta: Any) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Check, Composite, Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
 from stepjit_compiler.ops.arguments import (
     as_dtype,
     at_least,
@@ -268,8 +268,8 @@ def _one_hot_shape(x: Inference) -> list[ShapeLike]:
     for i in (1, 2, 3):
         x.with_rank(i, 0)
     if isinstance(depth, int) and depth < 0:
-        x.fail(f"depth must be non-negative, got: {depth}")
-    x.check("ge", depth, 0, f"depth must be non-negative, got: {depth}")
+        x.fail(f"depth must be non-negative, got: {extent_text(depth)}")
+    x.check("ge", depth, 0, f"depth must be non-negative, got: {extent_text(depth)}")
     if indices is None:
         return [None]
     if not -1 <= axis <= len(indices):

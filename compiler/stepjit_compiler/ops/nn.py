@@ -124,8 +124,9 @@ def _top_shape(x: Inference) -> list[ShapeLike]:
     if not shape:
         x.fail("input must be >= 1-D, got shape []. Shape must be at least rank 1 but is rank 0")
     if k is not None and shape[-1] is not None:
-        x.check("ge", shape[-1], k, f"input must have at least k columns. Had {shape[-1]}, needed {k} "
-                f"(input must have last dimension >= k = {k} but is {shape[-1]})")  # fmt: skip
+        have, needed = extent_text(shape[-1]), extent_text(k)
+        x.check("ge", shape[-1], k, f"input must have at least k columns. Had {have}, needed {needed} "
+                f"(input must have last dimension >= k = {needed} but is {have})")  # fmt: skip
     return [(*shape[:-1], k)] * 2
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Assemble, Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
 from stepjit_compiler.ops.arguments import brief, choose, compare, every, filled, fresh, integers, known_ints, knows
 
 # --- Pad ---
@@ -24,8 +24,9 @@ def _widths(x: Inference) -> list[tuple[Extent | None, Extent | None]] | None:
     if shape is not None and len(flat) != 2 * len(shape):
         x.fail(f"The first dimension of paddings must be the rank of inputs[{len(flat) // 2},2] {brief(shape)}")
     for before, after in zip(flat[::2], flat[1::2], strict=True):
-        x.check("ge", before, 0, f"Paddings must be non-negative: {before} {after}")
-        x.check("ge", after, 0, f"Paddings must be non-negative: {before} {after}")
+        message = f"Paddings must be non-negative: {extent_text(before)} {extent_text(after)}"
+        x.check("ge", before, 0, message)
+        x.check("ge", after, 0, message)
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
@@ -106,9 +107,10 @@ define(
 
 def _mirror_limit(attrs: Any, extent: Any, before: Any, after: Any) -> tuple[int, str]:
     """By how much the extent must exceed a width, and what to say if it doesn't."""
+    size = extent_text(extent)
     if attrs["mode"] == b"REFLECT":
-        return 1, f"paddings must be less than the dimension size: {before}, {after} not less than {extent}"
-    return 0, f"paddings must be no greater than the dimension size: {before}, {after} greater than {extent}"
+        return 1, f"paddings must be less than the dimension size: {before}, {after} not less than {size}"
+    return 0, f"paddings must be no greater than the dimension size: {before}, {after} greater than {size}"
 
 
 def _mirror_pad_shape(x: Inference) -> list[ShapeLike]:

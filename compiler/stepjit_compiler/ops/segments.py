@@ -93,7 +93,7 @@ define(
     "_AddToSegments", "total: T, segment_ids: Tindices, data: T -> output: T", "T: type, Tindices: type in index",
     infer=unchanged, reference=_add_to_segments,
     lower=Scatter(
-        lambda b, call, old, new: b.add(old, new), message="segment_ids[{at}] is out of range [0, num_segments)"
+        lambda b, call, old, new: b.add(old, new), message="segment_ids[{at}] = {value} is out of range [0, {bound})"
     ),
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.lowering import Assemble, Composite, Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
 from stepjit_compiler.ops.arguments import (
     brief,
     filled,
@@ -18,7 +18,7 @@ from stepjit_compiler.ops.arguments import (
     safe_shape,
     shape_input,
 )  # fmt: skip
-from stepjit_compiler.ops.strided import Pick, Selection, select
+from stepjit_compiler.ops.strided import Pick, Selection, out_of_bounds, select
 
 # --- Slice ---
 
@@ -46,15 +46,16 @@ def _slice_extent(
     if isinstance(size, int) and size < -1:
         x.fail(f"Expected size[{k}] in [0, {extent}], but got {size}")
     if extent is not None and begin is not None:
-        x.check("ge", begin, 0, f"Expected begin[{k}] in [0, {extent}], but got {begin}")
-        x.check("ge", extent, begin, f"Expected begin[{k}] in [0, {extent}], but got {begin}")
+        message = f"Expected begin[{k}] in [0, {extent_text(extent)}], but got {extent_text(begin)}"
+        x.check("ge", begin, 0, message)
+        x.check("ge", extent, begin, message)
     if size == -1:
         return None if extent is None or begin is None else extent - begin
     if isinstance(size, Dim):
-        x.check("ge", size, 0, f"Expected size[{k}] in [0, {extent}], but got {size}")
+        x.check("ge", size, 0, f"Expected size[{k}] in [0, {extent_text(extent)}], but got {extent_text(size)}")
     if extent is not None and begin is not None and size is not None:
         left = extent - begin
-        x.check("ge", left, size, f"Expected size[{k}] in [0, {left}], but got {size}")
+        x.check("ge", left, size, f"Expected size[{k}] in [0, {extent_text(left)}], but got {extent_text(size)}")
     return size
 
 
@@ -116,7 +117,7 @@ def selection(x: Inference, shape: ShapeLike, first: int) -> Selection | None:
     found = select(shape, bounds, x.attrs, x.fail)
     for axis, pick in enumerate(found.picks):
         if pick.within is not None:
-            x.check("ge", *pick.within, f"slice index {pick.start} of dimension {axis} out of bounds.")
+            x.check("ge", *pick.within, out_of_bounds(pick.start, axis))
     return found
 
 

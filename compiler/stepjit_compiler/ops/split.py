@@ -8,7 +8,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
 from stepjit_compiler.ops.arguments import axis_of, fresh, int_input, integer, integers, known_ints, knows
 
 # --- Split ---
@@ -23,7 +23,7 @@ def _split_axis(x: Any, axis: int, rank: int) -> int:
 def _uneven(axis: int, extent: Any, count: int) -> str:
     return (
         "Number of ways to split should evenly divide the split dimension, but got "
-        f"split_dim {axis} (size = {extent}) and num_split {count}"
+        f"split_dim {axis} (size = {extent_text(extent)}) and num_split {count}"
     )
 
 
@@ -63,7 +63,7 @@ define(
 def _total_mismatch(total: Any) -> str:
     return (
         "Determined shape must either match input shape along split_dim exactly if fully specified, or be less than "
-        f"the size of the input along split_dim if not fully specified.  Got: {total}"
+        f"the size of the input along split_dim if not fully specified.  Got: {extent_text(total)}"
     )
 
 

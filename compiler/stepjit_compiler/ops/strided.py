@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim, Extent
+from stepjit_compiler.opdef import extent_text
 
 Fail = Callable[[str], NoReturn]
 
@@ -177,4 +178,4 @@ def _single(extent: Extent | None, begin: Extent | None, axis: int, fail: Fail) 
 
 
 def out_of_bounds(index: Extent, axis: int) -> str:
-    return f"slice index {index} of dimension {axis} out of bounds."
+    return f"slice index {extent_text(index)} of dimension {axis} out of bounds."

@@ -273,7 +273,15 @@ class _Loop:
         ]
         touched, self.written = _touched_by(outer, (self.cond, self.body), self.values)
         self.touched = sorted(touched)
+        if not self.written and not self._may_end():
+            # What waits for the loop must go on waiting: nothing may be taken for its own initial value.
+            self.changing = [k for k in range(self.count) if not isinstance(self.values[k], Handle)]
         self.passed = self._pass()
+
+    def _may_end(self) -> bool:
+        """Whether the condition reads anything that a trip changes."""
+        read = {self.cond.outputs[0], *(tensor for op in ops_of_region(self.cond) for tensor in op.inputs)}
+        return any(self.cond.inputs[k] in read for k in self.changing)
 
     def _pass(self) -> _Passed:
         outer, passed = self.outer, _Passed()

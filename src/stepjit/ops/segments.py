@@ -17,7 +17,7 @@ from stepjit_runtime import dtypes
 
 Grads = Sequence[Any]
 
-TopK = namedtuple("TopK", ["values", "indices"])
+TopK = namedtuple("TopKV2", ["values", "indices"])
 Unique = namedtuple("Unique", ["y", "idx"])
 UniqueWithCounts = namedtuple("UniqueWithCounts", ["y", "idx", "count"])
 ListDiff = namedtuple("ListDiff", ["out", "idx"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,9 @@ def _flat(value: Any) -> Iterable[Any]:
     if isinstance(value, (tuple, list)):
         for each in value:
             yield from _flat(each)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _flat(each)
     else:
         yield value
 
@@ -82,13 +85,14 @@ def convert_feed(tensor: Tensor, value: Any, tensors: TensorStore | None = None)
             f"lists, numpy ndarrays, or TensorHandles. For reference, the tensor object was {value} which was passed "
             f"to the feed with key {tensor}."
         )
-    array = as_array(value, tensor.dtype.base_dtype)
+    dtype = tensor.dtype.base_dtype
+    array = _elements(value) if dtype.kind == "s" else as_array(value, dtype)
     if tensor.dims != array.shape and tensor.dims is not None and not compatible(tensor.dims, array.shape):
         raise ValueError(
             f"Cannot feed value of shape {array.shape!r} for Tensor {tensor.name}, "
             f"which has shape {TensorShape(tensor.dims)!s}{_made_at(tensor)}"
         )
-    return array
+    return _as_bytes(array) if dtype.kind == "s" else array
 
 
 def fetchable(array: np.ndarray) -> np.ndarray:
@@ -104,11 +108,11 @@ def _made_at(tensor: Tensor) -> str:
 def as_array(value: Any, dtype: DType) -> np.ndarray:
     """The value as a C-contiguous, aligned array of exactly the dtype's numpy type."""
     if dtype.kind == "s":
-        return _strings(value)
+        return _as_bytes(_elements(value))
     wanted = dtype.np
     if type(value) is np.ndarray and value.dtype is wanted and value.flags.carray:
         return value
-    if type(value) is int and dtype.kind in "iub" and not _fits(value, dtype):
+    if isinstance(value, int) and dtype.kind in "iub" and not _fits(value, dtype):
         raise TypeError(
             f"Type of feed value {value} with type {type(value)} is not compatible with Tensor type "
             f"{dtype.as_numpy_dtype}. Try explicitly setting the type of the feed tensor to a larger type (e.g. int64)."
@@ -132,10 +136,14 @@ def _fits(value: int, dtype: DType) -> bool:
     return bool(dtype.min <= value <= dtype.max)
 
 
-def _strings(value: Any) -> np.ndarray:
-    if type(value) is int:
-        raise TypeError(f"Type of feed value {value} with type int is not compatible with Tensor type string")
-    array = np.asarray(value, object) if not isinstance(value, np.ndarray) else value
+def _elements(value: Any) -> np.ndarray:
+    """What is fed to a tensor of strings, as an array of whatever it holds."""
+    if isinstance(value, int):
+        raise TypeError(f"Type of feed value {value} with type {type(value)} is not compatible with Tensor type string")
+    return value if isinstance(value, np.ndarray) else np.asarray(value, object)
+
+
+def _as_bytes(array: np.ndarray) -> np.ndarray:
     found = np.empty(array.shape, object)
     flat, source = found.reshape(-1), array.reshape(-1)
     for k in range(flat.size):
@@ -146,10 +154,13 @@ def _strings(value: Any) -> np.ndarray:
 def _bytes(element: Any) -> bytes:
     if isinstance(element, bytes):
         return bytes(element)
-    if isinstance(element, str):
-        return element.encode()
     from stepjit_runtime.errors import InternalError
 
+    if isinstance(element, str):
+        try:
+            return element.encode()
+        except UnicodeEncodeError as error:
+            raise InternalError(None, None, f"Unable to convert element to UTF-8: {error}") from None
     raise InternalError(None, None, f"Unsupported object type {type(element).__name__}")
 
 
