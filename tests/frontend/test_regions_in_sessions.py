@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from interrupts import ctrl_c_after
 
 import stepjit.compat.v1 as tf
 
@@ -140,8 +138,7 @@ def endless() -> Any:
 def test_interrupt() -> None:
     x = endless()
     with tf.Session() as session:
-        threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
+        with ctrl_c_after(0.2), pytest.raises(KeyboardInterrupt):
             session.run(x)
         assert session.run(tf.constant(1)) == 1
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
+from interrupts import ctrl_c_after
 
 import stepjit.compat.v1 as tf
 
@@ -262,18 +262,6 @@ def test_reset_ends_every_session() -> None:
 
 
 # --- Ctrl-C ---
-
-
-@contextmanager
-def ctrl_c_after(seconds: float) -> Iterator[None]:
-    """A block in which a signal does what Ctrl-C does."""
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _last(call: Callable[[], Any]) -> None:
