@@ -67,6 +67,4 @@ class RowMethods:
 
     def gather_nd(self, indices: Any, name: str | None = None) -> Tensor:
         """The elements or slices of the value at index tuples."""
-        from stepjit.ops.indexing import gather_nd
-
-        return gather_nd(self, indices, name=name)
+        return state.gather_nd(self, indices, name)

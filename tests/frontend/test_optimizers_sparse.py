@@ -197,3 +197,45 @@ def test_quotients_of_integers_are_cut_towards_zero():
     with tf.Session() as s:
         s.run(v.initializer)
         assert s.run(divided).tolist() == [[3, -3], [-4, 4]]
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+def test_elements_of_variables_and_their_gradients(resource):
+    v = tf.Variable(np.arange(12, dtype=np.float32).reshape(4, 3), use_resource=resource)
+    single, rows = v.gather_nd([[1, 2], [0, 0]]), v.gather_nd([[1], [3]])
+    (of_single,) = tf.gradients(single * single, v)
+    of_rows = tf.convert_to_tensor(tf.gradients(rows, v)[0])
+    with tf.Session() as s:
+        s.run(v.initializer)
+        assert s.run(single).tolist() == [5, 0]
+        assert s.run(of_single).tolist() == [[0, 0, 0], [0, 0, 10], [0, 0, 0], [0, 0, 0]]
+        assert s.run(of_rows).tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 1]]
+
+
+def test_the_larger_or_smaller_by_index_and_gradients():
+    x = tf.constant([[3.0, 4, 0], [-1, 2, -2]])
+    updates = tf.constant([[3.0, 2, -9]])
+    for scatter, want in ((tf.tensor_scatter_nd_max, [3, 2, -2]), (tf.tensor_scatter_nd_min, [-1, 2, -9])):
+        found = scatter(x, [[1]], updates)
+        of_x, of_updates = tf.gradients(found, [x, updates])
+        with tf.Session() as s:
+            assert s.run(found)[1].tolist() == want
+            kept, taken = s.run([of_x, of_updates])
+            np.testing.assert_array_equal(kept[1] + taken[0], [1, 1, 1])
+            assert kept[1, 1] == taken[0, 1] == 0.5
+
+
+@pytest.mark.parametrize("t_mul", [1.0, 2.0])
+def test_cosine_restarts(t_mul):
+    step = tf.placeholder(tf.int64, [])
+    rate = tf.train.cosine_decay_restarts(0.1, step, 4, t_mul, 0.5, 0.1)
+
+    def wanted(k):
+        done, length, height = k, 4, 1.0
+        while done >= length:
+            done, length, height = done - length, length * t_mul, height * 0.5
+        return 0.1 * (0.9 * height * 0.5 * (1 + np.cos(np.pi * done / length)) + 0.1)
+
+    with tf.Session() as s:
+        for k in (0, 1, 3, 5, 6, 9, 11, 14, 27):
+            np.testing.assert_allclose(s.run(rate, {step: k}), wanted(k), rtol=1e-5)

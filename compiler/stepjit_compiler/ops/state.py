@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.lowering import Composite, Update
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, scalar, show, unchanged
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, registered, scalar, show, unchanged
 from stepjit_runtime.errors import OUT_OF_RANGE
 
 
@@ -37,6 +37,11 @@ define("ReadVariableOp", "resource: resource -> value: dtype", "dtype: type", in
 define("VariableShape", "input: resource -> output: out_type", "out_type: type in index = int32",
        infer=lambda x: [(x.rank(0),)],
        lower=Composite(lambda x, call, value: x.op("Shape", value, out_type=call.attrs["out_type"])))  # fmt: skip
+
+# --- ResourceGatherNd: GatherNd from what the variable holds ---
+define("ResourceGatherNd", "resource: resource, indices: Tindices -> output: dtype",
+       "dtype: type, Tindices: type in index", infer=lambda x: registered()["GatherNd"].infer(x),
+       lower=Composite(lambda x, call, value, indices: x.op("GatherNd", value, indices)))  # fmt: skip
 
 # --- IsVariableInitialized, VarIsInitializedOp ---
 define("IsVariableInitialized", "ref: Ref(dtype) -> is_initialized: bool", "dtype: type", infer=scalar)

@@ -123,6 +123,16 @@ def scatter_nd_sub(ref: Any, indices: Any, updates: Any, use_locking: bool = Fal
     return _scatter_nd("ScatterNdSub", ref, indices, updates, use_locking, name)
 
 
+def gather_nd(ref: Any, indices: Any, name: str | None = None) -> Tensor:
+    """The elements or slices of a variable at index tuples."""
+    if not is_resource(ref):
+        return apply_op("GatherNd", params=ref, indices=indices, name=name)
+    with name_scope(name, "GatherNd") as scope:
+        rows = convert_to_tensor(indices)
+        value = apply_op("ResourceGatherNd", resource=ref.handle, indices=rows, dtype=ref.dtype, name=scope)
+        return apply_op("Identity", input=value)
+
+
 def batch_scatter_update(
     ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None
 ) -> Any:
@@ -189,3 +199,14 @@ def _resource_gather_grad(op: Operation, grad: Tensor) -> Any:
     values_shape = apply_op("ConcatV2", values=[count, rest], axis=0, name="concat")
     values = apply_op("Reshape", tensor=grad, shape=values_shape)
     return [IndexedSlices(values, apply_op("Reshape", tensor=indices, shape=count), shape), None]
+
+
+@RegisterGradient("ResourceGatherNd")
+def _resource_gather_nd_grad(op: Operation, grad: Tensor) -> Any:
+    from stepjit.framework.indexed_slices import IndexedSlices
+
+    handle, indices = op.inputs
+    shape = apply_op("VariableShape", input=handle, out_type=indices.dtype.base_dtype)
+    if indices.dims is not None and len(indices.dims) == 2 and indices.dims[-1] == 1:
+        return [IndexedSlices(grad, apply_op("Squeeze", input=indices, squeeze_dims=[-1]), shape), None]
+    return [apply_op("ScatterNd", indices=indices, updates=grad, shape=shape), None]
