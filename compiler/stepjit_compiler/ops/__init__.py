@@ -27,6 +27,7 @@ from stepjit_compiler.ops import fake_quant as fake_quant
 from stepjit_compiler.ops import fill as fill
 from stepjit_compiler.ops import fourier as fourier
 from stepjit_compiler.ops import gather as gather
+from stepjit_compiler.ops import images as images
 from stepjit_compiler.ops import linalg as linalg
 from stepjit_compiler.ops import matmul as matmul
 from stepjit_compiler.ops import matrix_functions as matrix_functions

@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 from stepjit.compat.v1 import bitwise, initializers, layers, linalg, logging, losses, math, nn, random, raw_ops, train
-from stepjit.compat.v1 import debugging, io, lookup, python_io, sets, signal, sparse, spectral, strings
+from stepjit.compat.v1 import debugging, image, io, lookup, python_io, sets, signal, sparse, spectral, strings
 from stepjit.compat.v1.behavior import (
     disable_control_flow_v2, disable_eager_execution, disable_resource_variables, disable_tensor_equality,
     disable_v2_behavior, disable_v2_tensorshape, enable_control_flow_v2, enable_resource_variables, executing_eagerly,
