@@ -29,7 +29,7 @@ CONTEXT = _offsets((
     "kind",  # how results are packed: PACK_*
     "count",  # how many indices
     "indices",  # i64 *: result numbers; -1 stands for None
-    "slots",  # Slot **: the step's slots in order
+    "slots",  # Slot ** (for streams, Stream **): the records of the step's slots in order
     "layouts",  # i64 *: what each slot's `layout` must be
     "session",  # Session *
     "constants",  # void **: data of the constants
