@@ -24,6 +24,7 @@ from stepjit_runtime.cache_folder import Folder, Refused
 _TUNING = ("fast-", "slow-", "prefer-", "false-deps", "tuning", "branchfusion", "macrofusion", "idivl", "idivq", "pad-")
 """How features start that say what is quick on a CPU, not what it can do."""
 _FACTS = ".facts"
+_FOUND = ("code", "abi", "llvmlite", "llvm", "triple", "features", "python", "numpy")
 
 _lock = forking.lock()
 _environment: dict[str, str] | None = None
@@ -90,8 +91,8 @@ def _remembered(path: str) -> dict[str, str]:
         with suppress(Refused):
             header, _ = cache_entry.unpack(folder.read(name))
             facts = header.get("facts")
-            if header.get("key") == key and isinstance(facts, dict):
-                return {str(entry): str(value) for entry, value in facts.items()}
+            if header.get("key") == key and isinstance(facts, dict) and facts.keys() == set(_FOUND):
+                return {entry: str(value) for entry, value in facts.items()}
         facts = _found()
         folder.write(name, cache_entry.pack({"key": key, "facts": facts}, {}), replace=True)
         return facts

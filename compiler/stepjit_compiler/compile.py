@@ -16,7 +16,7 @@ from stepjit_compiler.store import About
 from stepjit_runtime import memory_cache
 from stepjit_runtime.disk_cache import DiskCache
 from stepjit_runtime.executable import Program
-from stepjit_runtime.link import Linked, is_linkable
+from stepjit_runtime.link import Linked, LinkError
 
 NOTHING_KNOWN = About()
 
@@ -57,7 +57,7 @@ def compile_step(pruned: Step, traced: bool = False, about: About = NOTHING_KNOW
     entries = key_entries(step, traced)
     request = _Request(step, traced, about, cache, content_key(entries), entries)
     try:
-        program, linked = memory_cache.CACHE.get(request.key, request.make)
+        program, linked = _fetched(request)
     except (StepFailure, NeedsShapeError) as error:
         error.origin = origins[error.origin] if error.origin >= 0 else -1
         raise
@@ -65,6 +65,17 @@ def compile_step(pruned: Step, traced: bool = False, about: About = NOTHING_KNOW
     if request.source != "memory":
         _log(request, program, seconds)
     return Compiled(program, linked, request.key, request.source, seconds, origins)
+
+
+def _fetched(request: _Request) -> tuple[Program, Linked]:
+    try:
+        return memory_cache.CACHE.get(request.key, request.make)
+    except LinkError as error:
+        if request.source != "disk" or request.cache is None:
+            raise
+        request.cache.refuse(request.key, "link", str(error))
+        request.compile_anew = True
+        return memory_cache.CACHE.get(request.key, request.make)
 
 
 @dataclass
@@ -78,13 +89,14 @@ class _Request:
     key: str
     entries: dict[str, str]
     source: str = "memory"
+    compile_anew: bool = False
 
     def make(self) -> Program:
         cache = self.cache
         if cache is not None:
             store.prepare_helpers(cache)
-            found = cache.get(self.key, self.entries)
-            if found is not None and is_linkable(found.manifest.imports):
+            found = None if self.compile_anew else cache.get(self.key, self.entries)
+            if found is not None:
                 self.source = "disk"
                 return found
         # A process whose steps are all cached never loads the passes.

@@ -43,11 +43,19 @@ class About:
 def cache() -> DiskCache | None:
     """The disk cache that the options name; None when they say that there is none."""
     options = current()
-    if options.cache == "off":
+    path = folder(options.cache)
+    if path is None:
         return None
-    found = disk_cache.at(options.cache or disk_cache.default_path(), options.cache_bytes)
+    found = disk_cache.at(path, options.cache_bytes)
     cache_key.environment(found.path)
     return found
+
+
+def folder(chosen: str) -> str | None:
+    """The whole path of the folder that was chosen; the user's own for an empty choice, None for `off`."""
+    if chosen == "off":
+        return None
+    return os.path.abspath(os.path.expanduser(chosen)) if chosen else disk_cache.default_path()
 
 
 def header(entries: Mapping[str, str], step: Step, about: About, program: Program, seconds: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,10 @@ class DiskCache:
         try:
             folder = self._open()
             name = key + SUFFIX
-            program, costs = read_program(folder.read(name), key, entries)
+            data = folder.read(name, self.limit + 1)
+            if len(data) > self.limit:
+                raise Refused("size", f"{name} is larger than the whole cache may be")
+            program, costs = read_program(data, key, entries)
         except Refused as refused:
             self._missed(key, refused)
             return None
@@ -86,6 +90,12 @@ class DiskCache:
             self._last[key] = refused.reason
         if refused.reason not in ("absent", "closed"):
             _LOG.info("cache entry %s is not used (%s): %s", key[:12], refused.reason, refused)
+
+    def refuse(self, key: str, reason: str, text: str) -> None:
+        """Take back a hit: the program turned out to be of no use here, and gives way to the next one put."""
+        with self._lock:
+            self._hits -= 1
+        self._missed(key, Refused(reason, text))
 
     def put(self, key: str, program: Program, header: Mapping[str, Any], sections: Mapping[str, bytes]) -> bool:
         """Store a program; False when it is there already or can't be stored.
@@ -111,10 +121,12 @@ class DiskCache:
             return False
         try:
             # What was refused for a flaw of its own gives way to what was just made.
-            stored = folder.write(key + SUFFIX, parts, replace=reason != "absent")
+            stored = self._write(folder, key + SUFFIX, parts, reason != "absent")
         except OSError as error:
             self._unwritable = True
             _warn(f"{self.path} can't be written to ({error.strerror})")
+            return False
+        except Refused:
             return False
         with self._lock:
             self._puts += stored
@@ -123,8 +135,18 @@ class DiskCache:
             if due:
                 self._put_bytes = 0
         if due:
-            self.trim()
+            with suppress(OSError, Refused):
+                self.trim()
         return stored
+
+    def _write(self, folder: Folder, name: str, parts: list[bytes], replace: bool) -> bool:
+        try:
+            return folder.write(name, parts, replace)
+        except FileNotFoundError:
+            # Someone deleted the folder: it is made once more.
+            with self._lock:
+                self._folder = None if self._folder is folder else self._folder
+            return self._open().write(name, parts, replace)
 
     def trim(self, limit: int | None = None) -> int:
         """Delete programs, least recently used first, until the rest fits; returns how many."""
@@ -188,7 +210,7 @@ def read_program(data: bytes, key: str, entries: Mapping[str, str]) -> tuple[Pro
     try:
         manifest = Manifest.unpack(bytes(sections["manifest"]), sections["data"])
         costs = {name: float(value) for name, value in header["costs"].items()}
-        return Program(bytes(sections["object"]), manifest), costs
+        return Program(bytes(sections["object"]), manifest, stored=True), costs
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise Refused("format", f"the entry lacks what a program needs: {error}") from None
 

@@ -26,6 +26,8 @@ class Program:
 
     object_code: bytes
     manifest: Manifest
+    stored: bool = False
+    """Whether it was read from disk."""
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -76,13 +77,16 @@ class Linked:
             del self._keep[0]
 
 
-def link(object_code: bytes, imports: Sequence[str]) -> Linked:
-    """Link object code that needs the names in `imports`; LinkError when one is missing or it is no such code."""
+def link(object_code: bytes, imports: Sequence[str], stored: bool = False) -> Linked:
+    """Link object code that needs the names in `imports`; LinkError when one is missing or it is no such code.
+
+    Where the own loader works, code that was `stored` on disk is for it alone: LLVM ends the process on some damage.
+    """
     for name in imports:
         address(name)
     if not _is_object(object_code):
         raise LinkError("this is no object code of this kind of machine")
-    image = _image(object_code)
+    image = _image(object_code, stored)
     try:
         if image is not None:
             return Linked(image.symbols, len(object_code), [image])
@@ -92,12 +96,14 @@ def link(object_code: bytes, imports: Sequence[str]) -> Linked:
         raise LinkError(f"the object code does not define {error}") from None
 
 
-def _image(object_code: bytes) -> elf.Image | None:
+def _image(object_code: bytes, stored: bool) -> elf.Image | None:
     if not elf.is_known():
         return None
     try:
         return elf.load(object_code, address)
-    except elf.Unsupported:
+    except elf.Unsupported as error:
+        if stored:
+            raise LinkError(str(error)) from None
         return None
     except elf.Damaged as error:
         raise LinkError(str(error)) from None
@@ -135,16 +141,6 @@ def address(name: str) -> int:
     if not found:
         raise LinkError(f"the symbol {name!r} is not found in this process")
     return found
-
-
-def is_linkable(imports: Sequence[str]) -> bool:
-    """Whether this process has all the names."""
-    try:
-        for name in imports:
-            address(name)
-    except LinkError:
-        return False
-    return True
 
 
 def provide(addresses: Mapping[str, int]) -> None:
@@ -185,7 +181,7 @@ def _dtype(name: str) -> int | None:
         return None
     try:
         dtype = dtypes.as_dtype(code)
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # numpy parses what it does not know
         return None
     return id(dtype.np) if kind == "descr" else id(dtype.np.type)
 
@@ -230,10 +226,10 @@ def support_object() -> bytes:
 @lru_cache(maxsize=1)
 def _support_code() -> tuple[Mapping[str, int], Any]:
     """Addresses of the helpers, and what keeps them in memory."""
-    code = _support_object or support_object()
     if elf.is_known():
-        image = elf.load(code, address)
+        image = _helpers_image()
         return image.symbols, image
+    code = _support_object or support_object()
     import llvmlite.binding as llvm
 
     engine = _Engine()  # of its own: it stays to the end
@@ -244,6 +240,13 @@ def _support_code() -> tuple[Mapping[str, int], Any]:
         library.export_symbol(name)
     tracker = library.link(engine.jit, "support")
     return {name: tracker[name] for name in support.exports()}, (tracker, engine)
+
+
+def _helpers_image() -> elf.Image:
+    if _support_object:
+        with suppress(elf.Unsupported, elf.Damaged, LinkError):
+            return elf.load(_support_object, address)
+    return elf.load(support_object(), address)
 
 
 def _library(name: str) -> int | None:

@@ -156,9 +156,9 @@ class Manifest:
     def _read(cls, text: str, data: bytes | memoryview) -> Manifest:
         try:
             found = decode(json.loads(text), data)
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, SyntaxError) as error:
             raise ValueError(f"no manifest: {error!r}") from None
-        if not isinstance(found, cls):
+        if not isinstance(found, cls) or not all(0 <= number < len(found.results) for number in found.fetches):
             raise ValueError("no manifest")
         return found
 
@@ -173,6 +173,23 @@ _RECORDS: dict[str, Any] = {
     cls.__name__: cls for cls in (TypeText, SlotText, CheckText, FailureText, HostOp, StoreText, KernelText, Manifest)
 }  # fmt: skip
 
+
+_KINDS = {"str": str, "int": int, "bool": bool, "Dims": tuple, "np.ndarray": np.ndarray, **_RECORDS}
+
+
+def _field_kinds(record: Any) -> list[tuple[type, type | None]]:
+    """By field of a record: what it is, and what the elements are where it is a tuple."""
+    found: list[tuple[type, type | None]] = []
+    for each in fields(record):
+        head, _, inner = str(each.type).removesuffix("]").partition("[")
+        if head == "tuple":
+            found.append((tuple, _KINDS[inner.removesuffix(", ...")]))
+        else:
+            found.append((dict, None) if head == "dict" else (_KINDS[head], str if head == "Dims" else None))
+    return found
+
+
+_FIELDS = {name: _field_kinds(record) for name, record in _RECORDS.items()}
 
 DATA_BYTES = 256
 """Arrays larger than this stand beside the text where there is a place for them."""
@@ -237,7 +254,7 @@ def decode(value: Any, data: bytes | memoryview = b"") -> Any:
     if kind == "dtype":
         return dtypes.as_dtype(rest[0])
     if kind == "tuple":
-        return tuple(decode(each, data) for each in rest)
+        return tuple([decode(each, data) if type(each) is list else each for each in rest])
     if kind == "dict":
         return {decode(key, data): decode(each, data) for key, each in rest}
     if kind == "array":
@@ -245,8 +262,16 @@ def decode(value: Any, data: bytes | memoryview = b"") -> Any:
     if kind == "data":
         return _array(dtypes.as_dtype(rest[0]), tuple(rest[1]), data[rest[2] : rest[2] + rest[3]])
     if kind in _RECORDS:
-        return _RECORDS[kind](*(decode(each, data) for each in rest))
+        return _record(kind, [decode(each, data) if type(each) is list else each for each in rest])
     raise ValueError(f"no value: {kind!r}")
+
+
+def _record(kind: str, values: list[Any]) -> Any:
+    for value, (whole, element) in zip(values, _FIELDS[kind], strict=False):
+        elements: Any = () if element is None else value
+        if type(value) is not whole or any(type(each) is not element for each in elements):
+            raise ValueError(f"a {kind} has no {value!r:.60}")
+    return _RECORDS[kind](*values)
 
 
 def _array(dtype: DType, shape: tuple[int, ...], data: Any) -> np.ndarray:

@@ -65,14 +65,14 @@ class MemoryCache:
         program = entry.program or make()
         linked = entry.linked or self._alive.get(key)
         if linked is None:
-            linked = link(program.object_code, program.manifest.imports)
+            linked = link(program.object_code, program.manifest.imports, program.stored)
         with self._lock:
             self._links += entry.linked is None and self._alive.get(key) is not linked
             self._hits += not fresh
             self._misses += fresh
             entry.program, entry.linked = program, linked
             self._alive[key] = linked
-            if fresh:
+            if fresh and self._entries.get(key) is entry:  # not cleared meanwhile
                 self._bytes += program.size
                 self._evict(key)
         return program, linked

@@ -410,3 +410,40 @@ def test_caches_are_found_by_folder(tmp_path: Path) -> None:
     assert disk_cache.at(str(tmp_path)) is disk_cache.at(str(tmp_path))
     assert disk_cache.at(str(tmp_path), 10) is not disk_cache.at(str(tmp_path))
     assert json.dumps(disk_cache.default_path())
+
+
+def test_a_deleted_folder_is_made_again(cache: DiskCache, entry: Path) -> None:
+    entry.unlink()
+    for name in os.listdir(cache.path):
+        os.unlink(os.path.join(cache.path, name))
+    os.rmdir(cache.path)
+    assert get(cache, 7) is None
+    assert put(cache, 7)
+    assert get(cache, 7) is not None
+    assert os.stat(cache.path).st_mode & 0o777 == 0o700
+
+
+def test_entries_larger_than_the_cache_are_not_read(cache: DiskCache, entry: Path) -> None:
+    with open(entry, "r+b") as file:
+        file.truncate(1 << 40)
+    assert get(cache, 7) is None
+    assert cache.stats().misses == {"size": 1}
+
+
+def test_what_can_not_be_linked_gives_way(cache: DiskCache, entry: Path) -> None:
+    assert get(cache, 7) is not None
+    cache.refuse(key_of(7), "link", "it is damaged")
+    assert (cache.stats().hits, cache.stats().misses) == (0, {"link": 1})
+    assert put(cache, 7)
+
+
+def test_a_link_for_a_journal_is_not_followed(cache: DiskCache, entry: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    journal = Path(cache.path) / cache_journal.NAME
+    journal.unlink()
+    journal.symlink_to(victim)
+    assert get(cache, 7) is not None
+    assert put(cache, 9)
+    assert victim.read_text() == "untouched"
+    assert list(cache_journal.events(Folder(cache.path))) == []

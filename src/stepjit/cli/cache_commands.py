@@ -15,9 +15,10 @@ from stepjit.cache import entries as entries_
 from stepjit.cache.differences import Difference, differences, nearness
 from stepjit.cache.entries import EntryDetails, EntryInfo, entries, history
 from stepjit.cli.columns import print_table, size, span
+from stepjit_compiler import store
 from stepjit_compiler.cache_key import environment
 from stepjit_compiler.options import current
-from stepjit_runtime import cache_journal, disk_cache
+from stepjit_runtime import cache_journal
 from stepjit_runtime.cache_folder import PARTIAL, Folder, Refused
 from stepjit_runtime.disk_cache import SUFFIX
 
@@ -45,10 +46,10 @@ def _failed(options: argparse.Namespace, reason: str, text: str) -> int:
 
 def folder_path(options: argparse.Namespace) -> str:
     """The folder in question."""
-    chosen = options.folder or current().cache
-    if chosen == "off":
+    path = store.folder(options.folder or current().cache)
+    if path is None:
         raise Refused("off", "STEPJIT_CACHE says that there is no cache; --folder names one")
-    return chosen or disk_cache.default_path()
+    return path
 
 
 def _open(options: argparse.Namespace) -> Folder:
