@@ -15,6 +15,7 @@ from stepjit_compiler.ops import control_flow as control_flow
 from stepjit_compiler.ops import control_v1 as control_v1
 from stepjit_compiler.ops import conv as conv
 from stepjit_compiler.ops import conv_core as conv_core
+from stepjit_compiler.ops import ctc as ctc
 from stepjit_compiler.ops import decode as decode
 from stepjit_compiler.ops import decompositions as decompositions
 from stepjit_compiler.ops import depthwise as depthwise
@@ -35,6 +36,7 @@ from stepjit_compiler.ops import mean_pooling as mean_pooling
 from stepjit_compiler.ops import nn as nn
 from stepjit_compiler.ops import padding as padding
 from stepjit_compiler.ops import parsing as parsing
+from stepjit_compiler.ops import png as png
 from stepjit_compiler.ops import pooling as pooling
 from stepjit_compiler.ops import printing as printing
 from stepjit_compiler.ops import products as products

@@ -1,0 +1,158 @@
+"""tf.image: figures, files, gradients, mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stepjit.compat.v1 as tf
+
+RNG = np.random.default_rng(4)
+X = RNG.random((2, 5, 6, 3)).astype(np.float32)
+U = RNG.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+
+
+def run(build: Callable[..., Any], *arrays: Any) -> Any:
+    with tf.Graph().as_default(), tf.Session() as session:
+        feeds = [tf.placeholder(np.asarray(array).dtype, np.shape(array)) for array in arrays]
+        return session.run(build(*feeds), dict(zip(feeds, arrays)))
+
+
+def line(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(1, 1, -1, 1)
+
+
+def test_resizing_figures() -> None:
+    row = line(0, 10, 20, 30)
+    plain = run(lambda x: tf.image.resize_bilinear(x, [1, 8]), row).ravel()
+    np.testing.assert_allclose(plain, [0, 5, 10, 15, 20, 25, 30, 30])
+    corners = run(lambda x: tf.image.resize_bilinear(x, [1, 7], align_corners=True), row).ravel()
+    np.testing.assert_allclose(corners, [0, 5, 10, 15, 20, 25, 30])
+    centres = run(lambda x: tf.image.resize_bilinear(x, [1, 2], half_pixel_centers=True), row).ravel()
+    np.testing.assert_allclose(centres, [5, 25])
+    nearest = run(lambda x: tf.image.resize_nearest_neighbor(x, [2, 6]), row)
+    np.testing.assert_array_equal(nearest[0, :, :, 0], [[0, 0, 10, 20, 20, 30]] * 2)
+
+
+@pytest.mark.parametrize("size", [(10, 3), (1, 1), (5, 6)])
+def test_gradients_of_resizing_are_its_adjoints(size: tuple[int, int]) -> None:
+    """Resizing is linear."""
+    for resize in (tf.image.resize_bilinear, tf.image.resize_nearest_neighbor):
+        weights = RNG.random((2, *size, 3)).astype(np.float32)
+
+        def build(x: Any, w: Any, resize: Any = resize) -> Any:
+            y = resize(x, size)
+            return [y, tf.gradients(y, x, w)[0]]
+
+        y, back = run(build, X, weights)
+        np.testing.assert_allclose((back * X).sum(), (weights * y).sum(), rtol=1e-4)
+
+
+def test_crops_and_boxes() -> None:
+    whole = run(lambda x: tf.image.crop_and_resize(x, [[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]], [1, 0], [5, 6]), X)
+    np.testing.assert_allclose(whole, [X[1], X[0, ::-1, ::-1]], atol=1e-6)
+    outside = run(lambda x: tf.image.crop_and_resize(x, [[-1.0, 0.0, 0.0, 1.0]], [0], [3, 6], extrapolation_value=7), X)
+    np.testing.assert_allclose(outside[0], [np.full((6, 3), 7), np.full((6, 3), 7), X[0, 0]], atol=1e-6)
+    boxes = np.float32([[0, 0, 1, 1], [0, 0, 1, 0.9], [1, 1, 0, 0], [2, 2, 3, 3]])
+    scores = np.float32([0.8, 0.9, 0.7, 0.1])
+    assert run(lambda b, s: tf.image.non_max_suppression(b, s, 4), boxes, scores).tolist() == [1, 3]
+    assert run(lambda b, s: tf.image.non_max_suppression(b, s, 1), boxes, scores).tolist() == [1]
+    assert run(lambda b, s: tf.image.non_max_suppression(b, s, 4, 0.5, 0.5), boxes, scores).tolist() == [1]
+
+
+@pytest.mark.parametrize("quarters", range(-1, 5))
+def test_turning(quarters: int) -> None:
+    np.testing.assert_array_equal(run(lambda x: tf.image.rot90(x, quarters), U), np.rot90(U, quarters))
+    turned = run(lambda x: tf.image.rot90(x, quarters), X)
+    np.testing.assert_array_equal(turned, np.rot90(X, quarters, (1, 2)))
+
+
+def test_cutting() -> None:
+    np.testing.assert_array_equal(run(lambda x: tf.image.central_crop(x, 0.5), U), U[1:3, 1:5])
+    middle = run(lambda x: tf.image.resize_image_with_crop_or_pad(x, 2, 9), U)
+    np.testing.assert_array_equal(middle, np.pad(U[1:3], ((0, 0), (1, 2), (0, 0))))
+    np.testing.assert_array_equal(run(lambda x: tf.image.crop_to_bounding_box(x, 1, 2, 3, 2), X), X[:, 1:4, 2:4])
+
+
+def test_colours() -> None:
+    back = run(lambda x: tf.image.hsv_to_rgb(tf.image.rgb_to_hsv(x)), X)
+    np.testing.assert_allclose(back, X, atol=1e-5)
+    hsv = run(tf.image.rgb_to_hsv, np.float32([[1, 0, 0], [0, 0.5, 0], [0, 0, 1], [0.2, 0.2, 0.2]]))
+    np.testing.assert_allclose(hsv, [[0, 1, 1], [1 / 3, 1, 0.5], [2 / 3, 1, 1], [0, 0, 0.2]], atol=1e-6)
+    floats = run(lambda x: tf.image.convert_image_dtype(x, tf.float32), U)
+    np.testing.assert_allclose(floats, U / 255, rtol=1e-6)
+    assert run(lambda x: tf.image.convert_image_dtype(x, tf.uint8), floats).tolist() == U.tolist()
+    assert run(lambda x: tf.image.convert_image_dtype(x, tf.uint8, saturate=True), [1.5, -1.0]).tolist() == [255, 0]
+    brighter = run(lambda x: tf.image.adjust_brightness(x, 0.1), X)
+    np.testing.assert_allclose(brighter, X + 0.1, rtol=1e-5)
+    standard = run(tf.image.per_image_standardization, X)
+    np.testing.assert_allclose([standard.mean((1, 2, 3)), standard.std((1, 2, 3))], [[0, 0], [1, 1]], atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_png_round_trip(samples: int, dtype: Any) -> None:
+    image = RNG.integers(0, np.iinfo(dtype).max, (5, 7, samples)).astype(dtype)
+    kind = tf.as_dtype(dtype)
+    np.testing.assert_array_equal(run(lambda x: tf.image.decode_png(tf.image.encode_png(x), dtype=kind), image), image)
+    assert run(lambda x: tf.image.decode_image(tf.image.encode_png(x), channels=3), image).shape == (5, 7, 3)
+
+
+def _filtered(image: np.ndarray, kind: int) -> bytes:
+    """A PNG of a grey image with every line filtered the same way."""
+    import struct
+    import zlib
+
+    height, width = image.shape
+    wide = np.pad(image.astype(int), ((1, 0), (1, 0)))
+    left, above, corner = wide[1:, :-1], wide[:-1, 1:], wide[:-1, :-1]
+    guess = left + above - corner
+    order = np.abs(np.stack([guess - left, guess - above, guess - corner])).argmin(0)
+    paeth = np.choose(order, [left, above, corner])
+    base = [0, left, above, (left + above) // 2, paeth][kind]
+    lines = ((image - base) % 256).astype(np.uint8)
+    raw = np.concatenate([np.full((height, 1), kind, np.uint8), lines], 1).tobytes()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = b"".join(
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
+        for name, part in ((b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_png_filters(kind: int) -> None:
+    image = RNG.integers(0, 256, (6, 9))
+    found = run(lambda: tf.image.decode_png(tf.constant(_filtered(image, kind))))
+    np.testing.assert_array_equal(found[..., 0], image)
+
+
+def test_greedy_paths() -> None:
+    logits = np.eye(3, dtype=np.float32)[[[0, 1], [0, 2], [2, 1], [0, 1], [1, 0]]] * 5
+    decoded, score = run(lambda x: (lambda d: [d[0][0], d[1]])(tf.nn.ctc_greedy_decoder(x, [5, 3])), logits)
+    assert decoded.indices.tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1]]
+    assert (decoded.values.tolist(), decoded.dense_shape.tolist()) == ([0, 0, 1, 1, 1], [2, 3])
+    assert score.tolist() == [[-25.0], [-15.0]]
+    repeated = run(lambda x: tf.nn.ctc_greedy_decoder(x, [5, 3], merge_repeated=False)[0][0].values, logits)
+    assert repeated.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "text"),
+    [
+        (lambda: tf.image.decode_png(tf.constant(b"not a png")), tf.errors.InvalidArgumentError, "Invalid PNG data"),
+        (lambda: tf.image.resize_bilinear(X, [0, 1]), tf.errors.InvalidArgumentError, "must be positive"),
+        (lambda: tf.image.resize_bilinear(X[0], [3, 1]), ValueError, "must be rank 4"),
+        (lambda: tf.image.crop_and_resize(X, [[0.0] * 4], [2], [1, 1]), tf.errors.InvalidArgumentError, "outside"),
+        (lambda: tf.image.central_crop(U, 0.0), ValueError, "within"),
+        (lambda: tf.image.crop_to_bounding_box(U, 0, 5, 2, 2), ValueError, "width must be >= target"),
+        (lambda: tf.image.flip_left_right(U[0]), ValueError, "must have either 3 or 4"),
+        (lambda: tf.image.non_max_suppression(X[0, :2, :4, 0], [1.0, 2.0], 2, 1.5), tf.errors.InvalidArgumentError, "iou_threshold"),
+    ],
+)  # fmt: skip
+def test_mistakes(build: Any, error: Any, text: str) -> None:
+    with pytest.raises(error, match=text):
+        run(build)
