@@ -15,6 +15,7 @@ from benchmarks.targets import OURS, Verdict
 _WIDTH = 230
 
 _PARTS = (
+    ("import", 1e3, "import ms"),
     ("build", 1e3, "build ms"),
     ("first", 1e3, "first result ms"),
     ("total", 1e3, "total ms"),

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks import fresh
 from benchmarks.timing import Variant
 from benchmarks.workloads.base import Arrays, Workload
 
 
-class _Built:
+class Built:
     """A graph, its session and the fetches of a workload."""
 
     def __init__(self, tf: Any, workload: Workload, inputs: Arrays, config: Any = None, body: Any = None) -> None:
@@ -51,7 +52,7 @@ class Peer:
         self._stepjit = name == "stepjit"
         self._tf: Any = importlib.import_module(f"{name}.compat.v1")
         self._tf.disable_v2_behavior()
-        self._built: list[_Built] = []
+        self._built: list[Built] = []
 
     def about(self) -> str:
         """Name and version."""
@@ -63,9 +64,9 @@ class Peer:
 
     def variants(self, workload: Workload, inputs: Arrays) -> dict[str, Callable[[], Variant]]:
         """By way of running: what makes it."""
-        made: list[_Built] = []
+        made: list[Built] = []
 
-        def built() -> _Built:
+        def built() -> Built:
             if not made:
                 made.append(self._build(workload, inputs))
             return made[0]
@@ -95,12 +96,12 @@ class Peer:
             config.graph_options.optimizer_options.global_jit_level = self._tf.OptimizerOptions.ON_2
         return config
 
-    def _build(self, workload: Workload, inputs: Arrays, body: Any = None, **config: bool) -> _Built:
+    def _build(self, workload: Workload, inputs: Arrays, body: Any = None, **config: bool) -> Built:
         # Reference variables, TF1's default, exist neither for XLA nor for the single-threaded executor.
         if config:
             self._tf.enable_resource_variables()
         try:
-            built = _Built(self._tf, workload, inputs, self._config(**config), body)
+            built = Built(self._tf, workload, inputs, self._config(**config), body)
         finally:
             self._tf.disable_resource_variables()
         self._built.append(built)
@@ -111,7 +112,7 @@ class Peer:
         built = self._build(workload, inputs, single_threaded=True)
         return built.call_variant(self._private_callable(built))
 
-    def _private_callable(self, built: _Built) -> Any:
+    def _private_callable(self, built: Built) -> Any:
         from tensorflow.core.protobuf import config_pb2
 
         options = config_pb2.CallableOptions()
@@ -134,10 +135,12 @@ class Peer:
 
     def cold(self, workload: Workload, inputs: Arrays, variation: int) -> dict[str, float]:
         """Seconds of building a graph and of its first step, and what it took per op."""
+        if workload.fresh and self._stepjit:
+            return fresh.start(workload.name)
         workload.variation = variation
         try:
             start = time.perf_counter()
-            built = _Built(self._tf, workload, inputs, self._config())
+            built = Built(self._tf, workload, inputs, self._config())
             ready = time.perf_counter()
             call = built.session.make_callable(built.fetches, built.placeholders)
             call(*built.values)

@@ -13,6 +13,7 @@ from benchmarks.workloads import (
     networks,
     random,
     shapes,
+    starts,
     training,
 )
 from benchmarks.workloads.base import Workload
@@ -29,6 +30,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *convolution.WORKLOADS,
     *shapes.WORKLOADS,
     *graphs.WORKLOADS,
+    *starts.WORKLOADS,
 )
 
 

@@ -29,6 +29,8 @@ class Workload:
     """Whether the graph holds variables at all."""
     cold = False
     """Whether to time the graph's building and compiling too."""
+    fresh = False
+    """Whether stepjit's cold figures are those of a new process that finds the steps on disk."""
     variation = 0
     """Changes constants, so that equal graphs were never compiled before."""
 
