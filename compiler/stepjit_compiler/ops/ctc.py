@@ -39,7 +39,7 @@ def _greedy(call: Call, inputs: np.ndarray, lengths: np.ndarray) -> tuple[np.nda
     places = [(k, at) for k, row in enumerate(rows) for at in range(len(row))]
     values = np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64)
     inside = np.arange(frames)[:, None] < lengths
-    score = -np.where(inside, top, 0).sum(0, dtype=inputs.dtype)
+    score = 0 - np.where(inside, top, 0).sum(0, dtype=inputs.dtype)
     shape = np.array([batch, max(map(len, rows), default=0)], np.int64)
     return np.array(places, np.int64).reshape(-1, 2), values, shape, score[:, None].astype(inputs.dtype)
 

@@ -65,6 +65,12 @@ def _nearest(call: Call, extent: int, count: int) -> np.ndarray:
     return np.clip(found.astype(np.int64), 0, extent - 1)
 
 
+def _add_at(found: np.ndarray, ys: np.ndarray, xs: np.ndarray, grads: np.ndarray) -> None:
+    """Add each pixel of `grads` to the pixel of `found` at its row and column."""
+    where: Any = (slice(None), ys[:, None], xs[None, :])
+    np.add.at(found, where, grads)
+
+
 # --- ResizeBilinear, ResizeBilinearGrad ---
 def _bilinear(call: Call, images: np.ndarray, size: np.ndarray) -> np.ndarray:
     rows, columns = _checked_size(call, images, size)
@@ -91,7 +97,7 @@ def _bilinear_grad(call: Call, grads: np.ndarray, image: np.ndarray) -> np.ndarr
     down, across = down[:, None, None], across[:, None]
     for ys, share in ((top, 1 - down), (bottom, down)):
         for xs, part in ((left, 1 - across), (right, across)):
-            np.add.at(found, (slice(None), ys[:, None], xs[None, :]), grads * share * part)
+            _add_at(found, ys, xs, grads * share * part)
     return found.astype(call.dtypes[0].np)
 
 
@@ -114,7 +120,7 @@ def _neighbour_grad(call: Call, grads: np.ndarray, size: np.ndarray) -> np.ndarr
     rows, columns = (int(each) for each in size)
     ys, xs = _nearest(call, rows, grads.shape[1]), _nearest(call, columns, grads.shape[2])
     found = np.zeros((grads.shape[0], rows, columns, grads.shape[3]), grads.dtype)
-    np.add.at(found, (slice(None), ys[:, None], xs[None, :]), grads)
+    _add_at(found, ys, xs, grads)
     return found
 
 

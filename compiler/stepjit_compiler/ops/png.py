@@ -173,8 +173,8 @@ def _with_channels(image: np.ndarray, channels: int) -> np.ndarray:
     colours = image[..., : have - (have in (2, 4))]
     if channels == 1:
         if colours.shape[2] == 3:
-            weighted = colours.astype(np.int64) @ np.array([6968, 23434, 2366])
-            colours = ((weighted + 16384) >> 15)[..., None].astype(image.dtype)
+            weighted = colours.astype(np.int64) @ np.array([9797, 19234, 3737])
+            colours = (weighted >> 15)[..., None].astype(image.dtype)
         return colours
     colours = np.repeat(colours, 3, 2) if colours.shape[2] == 1 else colours
     return np.concatenate([colours, alpha], 2) if channels == 4 else colours
