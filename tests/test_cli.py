@@ -32,6 +32,16 @@ def test_demo_learns_and_shows_its_kernels() -> None:
     assert done.stdout.count("all native") == 3
 
 
+def test_demo_of_convolutions() -> None:
+    done = stepjit("demo", "--model", "cnn", "--epochs", "6")
+    assert (done.returncode, done.stderr) == (0, "")
+    accuracy = re.search(r"test accuracy +([\d.]+)%", done.stdout)
+    assert accuracy is not None
+    assert float(accuracy[1]) >= 98
+    assert re.search(r"product +\[s0_0,8,8,32\] +_Conv AddV2 Relu", done.stdout)
+    assert done.stdout.count("all native") == 3
+
+
 def test_the_same_seed_gives_the_same_result() -> None:
     first, second, other = (
         re.sub(r"[\d.]+ (?:s|ms|µs)\b", "", stepjit("demo", "--epochs", "2", "--seed", seed).stdout.partition("training")[0])
