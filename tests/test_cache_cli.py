@@ -17,7 +17,7 @@ import pytest
 import stepjit.compat.v1 as tf
 from stepjit.cache.differences import differences
 from stepjit.cache.entries import details, entries, history
-from stepjit.cli import main
+from stepjit.cli import columns, main
 from stepjit_compiler import cache_key
 from stepjit_compiler.options import options
 from stepjit_runtime import cache_entry, elf, link, memory_cache
@@ -304,6 +304,31 @@ def test_doctor_tells_what_is_wrong(folder: str, capsys: pytest.CaptureFixture[s
     assert code == 1
     assert "1 entries can't be read (truncated)" in out
     assert json.loads(run(capsys, "doctor", "--json", "--folder", folder)[1])["problems"]
+
+
+def test_a_narrow_terminal_shows_fewer_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    heads, rows = ["key", "name", "made by"], [["1a2b3c4d5e6f", "x" * 40, "train.py"]]
+    assert columns._fitting(heads, rows, ["made by"], 80) == [0, 1, 2]
+    assert columns._fitting(heads, rows, ["made by"], 45) == [0, 1]
+    columns.print_table(heads, rows, spare=["made by"])
+    assert capsys.readouterr().out.splitlines()[1].split() == rows[0]
+
+
+def test_a_closed_pipe_is_no_error(folder: str) -> None:
+    model()
+    command = f"set -o pipefail; {sys.executable} -m stepjit cache list --json --folder {folder} | head -c 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[", "")
+
+
+def test_explanations_name_what_is_checked() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, y = (tf.placeholder(tf.float32, [None], name=name) for name in "xy")
+        step = session.make_callable(tf.tensordot(x, y, 1), [x, y])
+        step(np.ones(3), np.ones(3))
+        report = step.explain().programs[0]
+    assert report.guards == ("s0_0 = s1_0",)
+    assert "guards s0_0 = s1_0" in str(report)
 
 
 # --- across processes ---

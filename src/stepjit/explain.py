@@ -66,6 +66,11 @@ class ProgramReport:
         """The feeds' types: `f32[s0_0,64]`, where `s<feed>_<axis>` is an extent that may be any."""
         return tuple(f"{feed.dtype}[{','.join(feed.dims)}]" for feed in self.manifest.feeds)
 
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """What the code takes for granted of extents, and checks at each call: `s0_1 = s1_0`."""
+        return guards_of(self.manifest)
+
     def graph_names(self, kernel: KernelText) -> tuple[str, ...]:
         """Names of the graph's ops that a kernel computes, each once."""
         return tuple(dict.fromkeys(name for origin in kernel.origins if (name := self._name(origin))))
@@ -80,6 +85,8 @@ class ProgramReport:
     def _lines(self) -> Iterator[str]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items()) or "none"
         yield f"feeds ({', '.join(self.feeds)})"
+        if self.guards:
+            yield f"guards {', '.join(self.guards)}"
         yield f"{self.pruned_ops} ops needed -> {self.nodes} primitives -> {len(self.kernels)} kernels ({kinds})"
         yield f"arena {self.arena} bytes, {self.origin}, key {self.key[:12]}"
         for number, kernel in enumerate(self.kernels):
@@ -101,6 +108,12 @@ class Explanation:
         if not self.programs:
             return f"{head}; nothing compiled yet: the first call tells the feeds' shapes"
         return "\n".join([head, *map(str, self.programs)])
+
+
+def guards_of(manifest: Manifest) -> tuple[str, ...]:
+    """The checks of extents that run before the kernels."""
+    signs = {"eq": "=", "ge": ">=", "divides": "is divided by"}
+    return tuple(dict.fromkeys(f"{each.a} {signs.get(each.holds, each.holds)} {each.b}" for each in manifest.checks))
 
 
 def op_list(kernel: KernelText) -> str:

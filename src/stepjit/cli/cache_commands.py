@@ -32,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
         return COMMANDS[options.command](options)
     except Refused as refused:
         return _failed(options, refused.reason, str(refused))
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough
     except OSError as error:
         return _failed(options, "system", f"{error.filename or folder_path(options)}: {error.strerror}")
 
@@ -145,7 +147,9 @@ def _list(options: argparse.Namespace) -> int:
         return 0
     heads = ["key", "fetches", "feeds", "ops", "kernels", "host", "object", "compile", "hits", "used"]
     heads += ["cpu", "version", "made by"]
-    print_table(heads, [_row(entry) for entry in found], ["ops", "kernels", "host", "object", "compile", "hits"])
+    numbers = ["ops", "kernels", "host", "object", "compile", "hits"]
+    spare = ["made by", "version", "cpu", "host", "object", "hits", "kernels", "compile", "used", "ops"]
+    print_table(heads, [_row(entry) for entry in found], numbers, spare)
     return 0
 
 

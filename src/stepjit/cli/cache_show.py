@@ -11,6 +11,7 @@ from stepjit.cache import picture
 from stepjit.cache.entries import EntryDetails
 from stepjit.cli.cache_commands import _date, print_json
 from stepjit.cli.columns import plain, size, span
+from stepjit.explain import guards_of
 from stepjit_compiler import dims
 from stepjit_compiler.step_text import parse
 from stepjit_runtime.manifest import KernelText, Manifest
@@ -103,11 +104,7 @@ def _guards(manifest: Manifest) -> list[str]:
         for axis, text in enumerate(feed.dims)
         if not text.isdigit()
     }
-    signs = {"eq": "=", "ge": ">=", "divides": "is divided by"}
-    return [
-        *(f"{name}: {where}" for name, where in symbols.items()),
-        *(f"{check.a} {signs.get(check.holds, check.holds)} {check.b}" for check in manifest.checks),
-    ]
+    return [*(f"{name}: {where}" for name, where in symbols.items()), *guards_of(manifest)]
 
 
 def _kernels(manifest: Manifest) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -14,18 +15,43 @@ MOST_ROWS = 200
 """Longer tables are printed plainly: laying out a table costs a millisecond a row."""
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print rows under their heads; columns named in `right` end at one place."""
+NARROWEST = 24
+"""Characters to which a column of texts may be folded at a terminal."""
+
+
+def print_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = (), spare: Sequence[str] = ()
+) -> None:
+    """Print rows under their heads; columns named in `right` end at one place.
+
+    At a terminal that is too narrow the columns in `spare` are left out, the first of them first.
+    """
     console = ReportConsole()
     if not console.is_terminal or len(rows) > MOST_ROWS:
         print("\n".join(plain(heads, rows, right)))
         return
+    left = _fitting(heads, rows, spare, console.width)
+    heads, rows = [heads[k] for k in left], [[row[k] for k in left] for row in rows]
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1))
     for head in heads:
-        table.add_column(head, justify="right" if head in right else "left", overflow="fold")
+        widest = max(len(row[heads.index(head)]) for row in rows) if rows else 0
+        justify: Literal["left", "right"] = "right" if head in right else "left"
+        table.add_column(head, justify=justify, overflow="fold", no_wrap=widest <= NARROWEST)
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
+
+
+def _fitting(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int
+) -> list[int]:
+    """The numbers of the columns that are shown."""
+    widths = [min(NARROWEST, max(map(len, column))) + 2 for column in zip(heads, *rows, strict=True)]
+    left = list(range(len(heads)))
+    for name in spare:
+        if sum(widths[k] for k in left) > width:
+            left.remove(heads.index(name))
+    return left
 
 
 def plain(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
