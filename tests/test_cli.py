@@ -33,7 +33,7 @@ def test_demo_learns_and_shows_its_kernels() -> None:
 
 
 def test_demo_of_convolutions() -> None:
-    done = stepjit("demo", "--model", "cnn", "--epochs", "6")
+    done = stepjit("demo", "--model", "cnn", "--epochs", "10")
     assert (done.returncode, done.stderr) == (0, "")
     accuracy = re.search(r"test accuracy +([\d.]+)%", done.stdout)
     assert accuracy is not None
