@@ -113,6 +113,16 @@ def exception_type_from_error_code(code: int) -> type[_CodedError]:
     return _CLASSES[code]
 
 
+class raise_exception_on_not_ok_status:  # noqa: N801, TF's name
+    """A block whose failures are errors of this module already; kept for programs that were written with it."""
+
+    def __enter__(self) -> raise_exception_on_not_ok_status:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        return None
+
+
 def error_code_from_exception_type(cls: type[Any]) -> int:
     """TF's status code for one of the classes above; KeyError for a class that is none."""
     return {kind: code for code, kind in _CLASSES.items()}[cls]

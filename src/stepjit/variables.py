@@ -436,7 +436,8 @@ class ResourceVariable(Variable):
                 f"Cannot assign value to variable '{self.name}': Shape mismatch. The variable shape {self._shape}, "
                 f"and the assigned value shape {tensor.shape} are incompatible."
             )
-        op = apply_op(kind, resource=self.handle, value=tensor, name=name)
+        checked = {"validate_shape": True} if kind == "AssignVariableOp" and self._shape.is_fully_defined() else {}
+        op = apply_op(kind, resource=self.handle, value=tensor, name=name, **checked)
         return self._after(op) if read_value else op
 
     def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_compiler.lowering import Composite, Update
+from stepjit_compiler.lowering import Alias, Composite, Update
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, registered, scalar, show, unchanged
 from stepjit_runtime.errors import OUT_OF_RANGE
 
@@ -73,6 +73,19 @@ def _replaces(x: Any, call: Any, old: Any, value: Any) -> tuple[Any]:
 define("Assign", "ref: Ref(T), value: T -> output_ref: Ref(T)",
        "T: type, validate_shape: bool = True, use_locking: bool = True",
        infer=_assigned, lower=Update((0,), _replaces))  # fmt: skip
+
+
+# --- _FitsVariable: the value, which must have the variable's shape; for extents that only the step knows ---
+def _fits_variable(call: Call, value: np.ndarray) -> np.ndarray:
+    wanted = call.attrs["shape"]
+    if value.shape != wanted:
+        call.fail(f"Assign requires shapes of both tensors to match. lhs shape= {show(wanted)} "
+                  f"rhs shape= {show(value.shape)}")  # fmt: skip
+    return value.copy()
+
+
+define("_FitsVariable", "value: T -> output: T", "shape: shape, T: type",
+       infer=lambda x: [merged(x, x.attrs["shape"], x.shape(0))], reference=_fits_variable, lower=Alias())  # fmt: skip
 
 
 def _assigned_variable(x: Inference) -> list[ShapeLike]:

@@ -329,6 +329,9 @@ class Translation:
         if have.dtype is not new.dtype:
             raise OpFailure(f"Assign of {new.dtype.name} to a variable of {have.dtype.name}")
         if _static(have) and have.dims != new.dims and not self._may_reshape(op, have, new):
+            if len(have.dims) == len(new.dims):
+                self.take(slot, self.builder.op("_FitsVariable", value, shape=have.dims))
+                return
             shapes = f"{opdef.show(have.dims)} rhs shape= {opdef.show(new.dims)}"
             raise OpFailure(f"Assign requires shapes of both tensors to match. lhs shape= {shapes}")
         self.take(slot, value)

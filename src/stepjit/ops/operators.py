@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import convert_to_tensor
 from stepjit.framework.scopes import name_scope
@@ -50,19 +52,24 @@ _BINARY: dict[str, Function] = {
 }
 
 
+_PLAIN = (int, float, complex, str, bytes, list, tuple, np.ndarray, np.generic)
+
+
 def _left(name: str, function: Function) -> Callable[[Any, Any], Any]:
     def operator(x: Any, y: Any) -> Any:
         with name_scope(None, name, [x, y]) as scope:
+            first = convert_to_tensor(x, name="x")
             try:
-                first = convert_to_tensor(x, name="x")
                 second = convert_to_tensor(y, dtype_hint=first.dtype.base_dtype, name="y") if _is_other(y) else None
                 if second is None:
                     second = convert_to_tensor(y, dtype=first.dtype.base_dtype, name="y")
             except (TypeError, ValueError):
-                # The other operand may know what to do with a tensor.
-                if hasattr(type(y), f"__r{name}__"):
-                    return NotImplemented
-                raise
+                if isinstance(y, _PLAIN):
+                    second = y  # of another dtype, which the op reports
+                elif hasattr(type(y), f"__r{name}__"):
+                    return NotImplemented  # the other operand may know what to do with a tensor
+                else:
+                    raise
             return function(first, second, scope)
 
     return operator

@@ -265,6 +265,8 @@ class FIFOQueue(QueueBase):
         name: str | None = "fifo_queue",
     ) -> None:  # fmt: skip
         types = _types(dtypes)
+        if not types:
+            raise ValueError("Attr 'component_types' of 'FIFOQueueV2' Op passed list of length 0 less than minimum 1.")
         given = _shapes(shapes, types)
         ref = apply_op(
             "FIFOQueueV2", name, component_types=types, shapes=_list(given), capacity=capacity, shared_name=shared_name
