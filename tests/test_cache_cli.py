@@ -331,6 +331,16 @@ def test_explanations_name_what_is_checked() -> None:
     assert "guards s0_0 = s1_0" in str(report)
 
 
+def test_the_eighth_variant_warns_and_names_what_varies(caplog: pytest.LogCaptureFixture) -> None:
+    with tf.Graph().as_default(), tf.Session() as session, caplog.at_level("WARNING", "tensorflow"):
+        x = tf.placeholder(tf.float32, [None, None, None], name="x")
+        y = tf.reduce_sum(x, 1, name="y")
+        for number in range(8):
+            assert caplog.text == ""
+            session.run(y, {x: np.ones([1 + (number >> bit & 1) for bit in range(3)])})
+    assert "for ['y:0'] were compiled; what varies: feed 'x:0': [1,1,1], [?,1,1], [1,?,1]" in caplog.text
+
+
 # --- across processes ---
 
 STEP = """

@@ -38,6 +38,13 @@ MANY_VARIANTS = 8
 """Variants of one step from which on a warning says what varies."""
 
 
+def _shape_text(signature: Any) -> str:
+    """A feed's part of a variant's signature: `[?,4]`, where `?` is any extent but those that have variants."""
+    if not isinstance(signature, tuple):
+        return str(signature)
+    return f"[{','.join('?' if extent is None else str(extent) for extent in signature)}]"
+
+
 @dataclass(frozen=True)
 class CompileStats:
     """What a session has asked of the compiler."""
@@ -257,11 +264,12 @@ class BaseSession:
         if len(step.variants) == MANY_VARIANTS:
             names = [t.name for t in step.fetches] or [op.name for op in step.targets]
             varying = [
-                f"{tensor.name} ({', '.join(map(str, sorted({s[j] for s in step.variants}, key=str)))})"
+                f"feed '{tensor.name}': {', '.join(dict.fromkeys(_shape_text(s[j]) for s in step.variants))}"
                 for j, tensor in enumerate(step.feeds)
                 if len({signature[j] for signature in step.variants}) > 1
             ]
-            _LOG.warning("%d variants of the step for %s were compiled; what varies: %s", MANY_VARIANTS, names, varying)
+            what = "; ".join(varying) or "the shapes of variables"
+            _LOG.warning("%d variants of the step for %s were compiled; what varies: %s", MANY_VARIANTS, names, what)
 
     # --- life ---
 
