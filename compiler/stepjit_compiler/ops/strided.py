@@ -177,5 +177,5 @@ def _single(extent: Extent | None, begin: Extent | None, axis: int, fail: Fail) 
     return Pick(at, 1, 1, True, (at, 0) if _negative(begin) else (extent, at + 1))
 
 
-def out_of_bounds(index: Extent, axis: int) -> str:
+def out_of_bounds(index: Extent | None, axis: int) -> str:
     return f"slice index {extent_text(index)} of dimension {axis} out of bounds."

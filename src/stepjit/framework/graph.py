@@ -437,7 +437,8 @@ class Graph:
         self._unfetchable.add(op)
 
     def is_fetchable(self, tensor_or_op: Any) -> bool:
-        op = tensor_or_op.op if isinstance(tensor_or_op, Tensor) else tensor_or_op
+        found = self.as_graph_element(tensor_or_op) if isinstance(tensor_or_op, str) else tensor_or_op
+        op = found.op if isinstance(found, Tensor) else found
         return op not in self._unfetchable and not op.graph.is_function
 
     # --- Collections ---

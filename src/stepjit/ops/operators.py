@@ -59,16 +59,17 @@ def _left(name: str, function: Function) -> Callable[[Any, Any], Any]:
     def operator(x: Any, y: Any) -> Any:
         with name_scope(None, name, [x, y]) as scope:
             first = convert_to_tensor(x, name="x")
+            kind, second = first.dtype.base_dtype, y
             try:
-                second = convert_to_tensor(y, dtype_hint=first.dtype.base_dtype, name="y") if _is_other(y) else None
-                if second is None:
-                    second = convert_to_tensor(y, dtype=first.dtype.base_dtype, name="y")
-            except (TypeError, ValueError):
-                if isinstance(y, _PLAIN):
-                    second = y  # of another dtype, which the op reports
-                elif hasattr(type(y), f"__r{name}__"):
-                    return NotImplemented  # the other operand may know what to do with a tensor
+                if _is_other(y):
+                    second = convert_to_tensor(y, dtype_hint=kind, name="y")
                 else:
+                    second = convert_to_tensor(y, dtype=kind, name="y")
+            except (TypeError, ValueError):
+                # What is no number or array may know what to do with a tensor; other dtypes are reported by the op.
+                if not isinstance(y, _PLAIN):
+                    if hasattr(type(y), f"__r{name}__"):
+                        return NotImplemented
                     raise
             return function(first, second, scope)
 

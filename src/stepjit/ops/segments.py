@@ -17,7 +17,7 @@ from stepjit_runtime import dtypes
 
 Grads = Sequence[Any]
 
-TopK = namedtuple("TopKV2", ["values", "indices"])
+TopKV2 = namedtuple("TopKV2", ["values", "indices"])
 Unique = namedtuple("Unique", ["y", "idx"])
 UniqueWithCounts = namedtuple("UniqueWithCounts", ["y", "idx", "count"])
 ListDiff = namedtuple("ListDiff", ["out", "idx"])
@@ -278,9 +278,11 @@ def _dynamic_stitch_grad(op: Operation, grad: Tensor) -> Grads:
 # --- sorting and uniqueness ---
 
 
-def top_k(input: Any, k: Any = 1, sorted: bool = True, index_type: Any = dtypes.int32, name: str | None = None) -> TopK:
+def top_k(
+    input: Any, k: Any = 1, sorted: bool = True, index_type: Any = dtypes.int32, name: str | None = None
+) -> TopKV2:
     """The k largest elements along the last dimension and where they are; the first of equals."""
-    return TopK(*apply_op("TopKV2", input=input, k=k, sorted=sorted, name=name))
+    return TopKV2(*apply_op("TopKV2", input=input, k=k, sorted=sorted, name=name))
 
 
 @RegisterGradient("TopK")
