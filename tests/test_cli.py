@@ -42,6 +42,17 @@ def test_demo_of_convolutions() -> None:
     assert done.stdout.count("all native") == 3
 
 
+def test_demo_of_an_lstm() -> None:
+    done = stepjit("demo", "--model", "lstm", "--epochs", "20")
+    assert (done.returncode, done.stderr) == (0, "")
+    accuracy = re.search(r"test accuracy +([\d.]+)%", done.stdout)
+    assert accuracy is not None
+    assert float(accuracy[1]) >= 96
+    assert re.search(r"while +\[s0_0,64\] +_While", done.stdout)
+    assert re.search(r"product +\[s0_0,256\] +MatMul AddV2", done.stdout)
+    assert done.stdout.count("all native") == 3
+
+
 def test_the_same_seed_gives_the_same_result() -> None:
     first, second, other = (
         re.sub(r"[\d.]+ (?:s|ms|µs)\b", "", stepjit("demo", "--epochs", "2", "--seed", seed).stdout.partition("training")[0])

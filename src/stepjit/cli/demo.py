@@ -19,6 +19,7 @@ BATCH = 32
 LAYERS = (128, 64)
 SIDE = 8
 FILTERS = (32, 64)
+UNITS = 64
 CLASSES = 10
 INFERENCES = 2000
 
@@ -41,10 +42,10 @@ def build_model(seed: int, kind: str = "mlp") -> Model:
     tf.set_random_seed(seed)
     images = tf.placeholder(tf.float32, [None, SIDE * SIDE], name="images")
     labels = tf.placeholder(tf.int64, [None], name="labels")
-    hidden = _convolutions(images) if kind == "cnn" else _perceptron(images)
-    logits = _dense(hidden, CLASSES, "logits")
+    network = NETWORKS[kind]
+    logits = _dense(network.features(images), CLASSES, "logits")
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
-    train = tf.train.AdamOptimizer(0.002).minimize(loss)
+    train = tf.train.AdamOptimizer(network.rate).minimize(loss)
     return Model(images, labels, tf.argmax(logits, axis=1), loss, train, tf.global_variables_initializer())
 
 
@@ -63,6 +64,26 @@ def _convolutions(images: Any) -> Any:
         hidden = tf.layers.conv2d(hidden, filters, 3, padding="same", activation=tf.nn.relu)
         hidden = tf.layers.max_pooling2d(hidden, 2, 2)
     return tf.layers.dense(tf.layers.flatten(hidden), LAYERS[0], activation=tf.nn.relu)
+
+
+def _recurrence(images: Any) -> Any:
+    """An LSTM of 64 units that reads an image row by row: its output after the last row."""
+    rows = tf.reshape(images, [-1, SIDE, SIDE])
+    _, state = tf.nn.dynamic_rnn(tf.nn.rnn_cell.LSTMCell(UNITS), rows, dtype=tf.float32)
+    return state.h
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a kind of model puts before the last layer, and how fast it learns."""
+
+    features: Callable[[Any], Any]
+    """From images f32[n, 64] to f32[n, width]."""
+    rate: float = 0.002
+    """Adam's learning rate."""
+
+
+NETWORKS = {"mlp": Network(_perceptron), "cnn": Network(_convolutions), "lstm": Network(_recurrence, rate=0.01)}
 
 
 def _dense(x: Any, units: int, name: str) -> Any:
