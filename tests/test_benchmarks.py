@@ -20,7 +20,7 @@ from benchmarks.runner import Column, Measured, Results  # noqa: E402
 from benchmarks.targets import judge  # noqa: E402
 from benchmarks.workloads import WORKLOADS, by_name  # noqa: E402
 
-SMALL = ("scalar_step", "call_overhead", "kalman", "chain_1k", "layer_norm", "policy", "embedding_train", "step_20_ops")
+SMALL = ("scalar_step", "call_overhead", "kalman", "chain_1k", "layer_norm", "policy", "embedding_train", "lstm_train", "step_20_ops")
 
 
 def test_names_differ():
