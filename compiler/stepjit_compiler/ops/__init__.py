@@ -7,6 +7,7 @@ from stepjit_compiler.ops import bands as bands
 from stepjit_compiler.ops import batch_norm as batch_norm
 from stepjit_compiler.ops import bitwise as bitwise
 from stepjit_compiler.ops import blocks as blocks
+from stepjit_compiler.ops import candidate_sampling as candidate_sampling
 from stepjit_compiler.ops import cast as cast
 from stepjit_compiler.ops import comparison as comparison
 from stepjit_compiler.ops import complex as complex

@@ -310,6 +310,16 @@ def argmin(
     return apply_op("ArgMin", input=input, dimension=0 if axis is None else axis, output_type=output_type, name=name)
 
 
+def arg_max(input: Any, dimension: Any, output_type: Any = dtypes.int64, name: str | None = None) -> Tensor:
+    """`argmax` in its oldest form."""
+    return argmax(input, dimension, name, output_type=output_type)
+
+
+def arg_min(input: Any, dimension: Any, output_type: Any = dtypes.int64, name: str | None = None) -> Tensor:
+    """`argmin` in its oldest form."""
+    return argmin(input, dimension, name, output_type=output_type)
+
+
 for _kind in ("ArgMax", "ArgMin"):
     NotDifferentiable(_kind)
 

@@ -49,11 +49,19 @@ _RECURRENT = frozenset({
     "bidirectional_dynamic_rnn", "dynamic_rnn", "raw_rnn", "static_bidirectional_rnn", "static_rnn",
 })  # fmt: skip
 
+_SAMPLED = frozenset({
+    "all_candidate_sampler", "compute_accidental_hits", "fixed_unigram_candidate_sampler",
+    "learned_unigram_candidate_sampler", "log_uniform_candidate_sampler", "nce_loss", "sampled_softmax_loss",
+    "uniform_candidate_sampler",
+})  # fmt: skip
+
 
 def __getattr__(name: str) -> Any:
     # What not every program uses.
     if name in _RECURRENT:
         return getattr(importlib.import_module("stepjit.rnn.loops"), name)
+    if name in _SAMPLED:
+        return getattr(importlib.import_module("stepjit.ops.candidate_sampling"), name)
     if name == "rnn_cell":
         return importlib.import_module("stepjit.compat.v1.rnn_cell")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

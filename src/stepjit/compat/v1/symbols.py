@@ -83,8 +83,8 @@ from stepjit.ops.readers import (
     WholeFileReader, write_file,
 )  # fmt: skip
 from stepjit.ops.reductions import (
-    argmax, argmin, count_nonzero, cumprod, cumsum, reduce_all, reduce_any, reduce_logsumexp, reduce_max,
-    reduce_mean, reduce_min, reduce_prod, reduce_sum,
+    arg_max, arg_min, argmax, argmin, count_nonzero, cumprod, cumsum, reduce_all, reduce_any, reduce_logsumexp,
+    reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum,
 )  # fmt: skip
 from stepjit.ops.script import numpy_function, py_func
 from stepjit.ops.segments import (
