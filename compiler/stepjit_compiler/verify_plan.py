@@ -34,8 +34,8 @@ def verify_plan(plan: Plan) -> None:
 
 def _verify(plan: Plan) -> None:
     _verify_kernels(plan)
-    _verify_slots(plan)
-    _verify_loop_variables(plan)
+    _verify_overwrites(plan, "_Read", "slot", "slot", "slot")
+    _verify_overwrites(plan, "_Feed", "index", "feed", "loop variable")
     symbols = {name for area in plan.areas for name in dims.symbols(area.bytes) | dims.symbols(area.offset)}
     for sample in SAMPLES:
         shared = overlaps(plan, dict.fromkeys(symbols, sample))
@@ -64,28 +64,18 @@ def _verify_kernels(plan: Plan) -> None:
             raise PlanError(f"{ref} leaves the step but is stored nowhere")
 
 
-def _verify_slots(plan: Plan) -> None:
-    reads = {node.attr["slot"]: Ref(i, 0) for i, node in enumerate(plan.step.nodes) if node.op == "_Read"}
+def _verify_overwrites(plan: Plan, op: str, attr: str, kind: str, what: str) -> None:
+    """No kernel overwrites a buffer of the kind while its old value, that of an `op` node, is still wanted."""
+    olds = {node.attr[attr]: Ref(i, 0) for i, node in enumerate(plan.step.nodes) if node.op == op}
     for number, kernel in enumerate(plan.kernels):
         for ref in kernel.outputs:
             buffer = plan.buffers[ref]
-            old = reads.get(buffer.number) if buffer.kind == "slot" else None
+            old = olds.get(buffer.number) if buffer.kind == kind else None
             if old is None:
                 continue
             later = [k for k in range(number + 1, len(plan.kernels)) if _reads(plan, k, old)]
             if later or any(root_of(plan.step, copied) == old for copied, _ in plan.copies):
-                raise PlanError(f"kernel {number} overwrites slot {buffer.number}; its old value is still wanted")
-
-
-def _verify_loop_variables(plan: Plan) -> None:
-    feeds = {node.attr["index"]: Ref(i, 0) for i, node in enumerate(plan.step.nodes) if node.op == "_Feed"}
-    for number, kernel in enumerate(plan.kernels):
-        for ref in kernel.outputs:
-            buffer = plan.buffers[ref]
-            old = feeds.get(buffer.number) if buffer.kind == "feed" else None
-            later = [k for k in range(number + 1, len(plan.kernels)) if old is not None and _reads(plan, k, old)]
-            if later or any(root_of(plan.step, copied) == old for copied, _ in plan.copies):
-                raise PlanError(f"kernel {number} overwrites loop variable {buffer.number}, which is still wanted")
+                raise PlanError(f"kernel {number} overwrites {what} {buffer.number}; its old value is still wanted")
 
 
 def _reads(plan: Plan, kernel: int, value: Ref) -> bool:

@@ -155,6 +155,14 @@ class Folder:
             return False
         return True
 
+    def info(self, name: str) -> FileInfo:
+        """A file's size and last use; Refused (`absent`, `unreadable`) when the folder has none of that name."""
+        try:
+            found = os.lstat(name, dir_fd=self._fd)
+        except OSError as error:
+            raise Refused(*_refusal(name, error)) from None
+        return FileInfo(name, found.st_size, found.st_mtime)
+
     def touch(self, name: str) -> None:
         """Note that the file was used now."""
         with suppress(OSError):  # a read-only cache is used all the same

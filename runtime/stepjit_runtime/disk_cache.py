@@ -198,7 +198,13 @@ def _warn(why: str) -> None:
 
 def read_program(data: bytes, key: str, entries: Mapping[str, str]) -> tuple[Program, Mapping[str, float]]:
     """The program in an entry's bytes and its costs; Refused unless it is whole, of that key, and made of `entries`."""
-    header, sections = cache_entry.unpack(data)
+    return program_of(*cache_entry.unpack(data), key, entries)
+
+
+def program_of(
+    header: Mapping[str, Any], sections: Mapping[str, memoryview], key: str, entries: Mapping[str, str]
+) -> tuple[Program, Mapping[str, float]]:
+    """What `read_program` gives, of an entry that is unpacked already."""
     if header.get("key") != key:
         raise Refused("key", "this is the entry of another key")
     made_of = header.get("entries")

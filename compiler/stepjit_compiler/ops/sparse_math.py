@@ -245,8 +245,10 @@ def _reduced_sparse(x: Inference) -> list[ShapeLike]:
     rank = sparse_input(x, 0)[1]
     axes = ints_input(x, 3)
     if not x.attrs["keep_dims"]:
-        known = axes is not None and isinstance(rank, int)
-        rank = rank - len({_axis(x, axis, rank) for axis in axes}) if known else None  # type: ignore
+        if axes is None or not isinstance(rank, int):
+            rank = None
+        else:
+            rank -= len({_axis(x, axis, rank) for axis in axes})
     return sparse_shapes(None, rank)
 
 

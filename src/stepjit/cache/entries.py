@@ -10,7 +10,7 @@ from typing import Any
 from stepjit_compiler import cache_key, store
 from stepjit_runtime import cache_entry, cache_journal
 from stepjit_runtime.cache_folder import FileInfo, Folder, Refused
-from stepjit_runtime.disk_cache import SUFFIX, read_program
+from stepjit_runtime.disk_cache import SUFFIX, program_of
 from stepjit_runtime.manifest import Manifest
 
 
@@ -128,12 +128,9 @@ class EntryDetails:
 
 def details(folder: Folder, key: str) -> EntryDetails:
     """The entry of a key; Refused when it is not as written."""
-    file = next((file for file in folder.files(SUFFIX) if file.name == key + SUFFIX), None)
-    if file is None:
-        raise Refused("absent", f"{key} is not in {folder.path}")
-    data = folder.read(file.name)
-    program, _ = read_program(data, key, {})
-    header, sections = cache_entry.unpack(data)
+    file = folder.info(key + SUFFIX)
+    header, sections = cache_entry.unpack(folder.read(file.name))
+    program, _ = program_of(header, sections, key, {})
     try:
         info = _info(key, file, header, 0)
         texts = store.report(sections["report"]) if "report" in sections else {}

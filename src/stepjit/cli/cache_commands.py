@@ -14,7 +14,7 @@ from typing import Any
 from stepjit.cache import entries as entries_
 from stepjit.cache.differences import Difference, differences, nearness
 from stepjit.cache.entries import EntryDetails, EntryInfo, entries, history
-from stepjit.cli.columns import print_table, size, span
+from stepjit.cli.columns import date, print_table, size, span
 from stepjit_compiler import store
 from stepjit_compiler.cache_key import environment
 from stepjit_compiler.options import current
@@ -112,7 +112,7 @@ def _stats(options: argparse.Namespace) -> int:
         return 0
     missed = ", ".join(f"{count} {reason}" for reason, count in sorted(told.misses.items(), key=lambda m: -m[1]))
     asked = told.hits + sum(told.misses.values())
-    print(f"journal     since {_date(told.since)}")
+    print(f"journal     since {date(told.since)}")
     print(f"hits        {told.hits} of {asked} ({100 * told.hits / max(1, asked):.0f} %)")
     print(f"misses      {missed or 'none'}")
     print(f"evictions   {told.evictions}")
@@ -178,10 +178,6 @@ def _ago(when: float) -> str:
     return span(max(1.0, time.time() - when)) + " ago"
 
 
-def _date(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
-
-
 # --- explain ---
 
 
@@ -222,7 +218,7 @@ def _print_differences(found: Sequence[Difference], most: int = 12) -> None:
 
 def _made(info: EntryInfo) -> str:
     by, line = info.made.get("by", ""), info.made.get("line", "")
-    return f"  (by {by}{f' at {line}' if line else ''}, {_date(float(info.made.get('time', 0)))})"
+    return f"  (by {by}{f' at {line}' if line else ''}, {date(float(info.made.get('time', 0)))})"
 
 
 def _last_miss(folder: Folder) -> tuple[EntryDetails | None, EntryDetails]:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from stepjit.cache import picture
 from stepjit.cache.entries import EntryDetails
-from stepjit.cli.cache_commands import _date, print_json
-from stepjit.cli.columns import plain, size, span
+from stepjit.cli.cache_commands import print_json
+from stepjit.cli.columns import date, plain, size, span
 from stepjit.explain import guards_of
 from stepjit_compiler import dims
 from stepjit_compiler.step_text import parse
-from stepjit_runtime.manifest import KernelText, Manifest
+from stepjit_runtime.manifest import HostOp, KernelText, Manifest, TypeText
 
 
 def show(options: argparse.Namespace, found: EntryDetails) -> int:
@@ -62,8 +62,8 @@ def _lines(found: EntryDetails) -> Iterator[str]:
     for number, feed in enumerate(info.feeds):
         yield f"{'feeds' if not number else '':9} {feed}"
     line = f" for {made['line']}" if made.get("line") else ""
-    yield f"made      {_date(float(made.get('time', 0)))} by {made.get('by') or '?'}{line}"
-    yield f"used      {_date(info.used)}"
+    yield f"made      {date(float(made.get('time', 0)))} by {made.get('by') or '?'}{line}"
+    yield f"used      {date(info.used)}"
     yield f"cost      {span(info.compile_seconds)} to compile, {size(info.bytes)} here, {size(counts['object'])} code"
     yield (
         f"ops       {counts['graph ops']} in the graph -> {counts['ops']} needed -> {counts['nodes']} primitives -> "
@@ -121,11 +121,11 @@ def _ops(kernel: KernelText, most: int = 60) -> str:
     return textwrap.shorten(op_list(kernel), most, placeholder=" ...")
 
 
-def _types(host: object) -> str:
-    def texts(types: object) -> str:
-        return ", ".join(f"{each.dtype}[{','.join(each.dims)}]" for each in types)  # type: ignore[attr-defined]
+def _types(host: HostOp) -> str:
+    def texts(types: Sequence[TypeText]) -> str:
+        return ", ".join(f"{each.dtype}[{','.join(each.dims)}]" for each in types)
 
-    return f"({texts(host.inputs)}) -> ({texts(host.outputs)})"  # type: ignore[attr-defined]
+    return f"({texts(host.inputs)}) -> ({texts(host.outputs)})"
 
 
 def _memory(found: EntryDetails) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -86,3 +87,8 @@ def span(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / divisor:.1f} {unit}" if unit == "s" else f"{seconds / divisor:.0f} {unit}"
     return f"{seconds / 86400:.0f} d"
+
+
+def date(when: float) -> str:
+    """Seconds since 1970 as a local date and time, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))

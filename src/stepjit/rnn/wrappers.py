@@ -68,17 +68,13 @@ class MultiRNNCell(RNNCell):
         return inputs, tuple(found) if self._state_is_tuple else concat(found, 1)
 
 
-class _Wrapper(RNNCell):
-    """A cell that does what another does, and something around it."""
+class _Around(RNNCell):
+    """A cell with another inside, whose sizes and zero state it has."""
 
-    def __init__(self, cell: Any) -> None:
-        super().__init__()
+    def __init__(self, cell: Any, reuse: Any = None) -> None:
+        super().__init__(_reuse=reuse)
         check_cell("cell", cell)
         self._cell = cell
-
-    @property
-    def wrapped_cell(self) -> Any:
-        return self._cell
 
     @property
     def state_size(self) -> Any:
@@ -91,6 +87,14 @@ class _Wrapper(RNNCell):
     def zero_state(self, batch_size: Any, dtype: Any) -> Any:
         """The wrapped cell's zero state."""
         return self._cell.zero_state(batch_size, dtype)
+
+
+class _Wrapper(_Around):
+    """A cell that does what another does, and something around it."""
+
+    @property
+    def wrapped_cell(self) -> Any:
+        return self._cell
 
     @property
     def weights(self) -> list[Any]:
@@ -254,27 +258,14 @@ class DeviceWrapper(_Wrapper):
             return self._inner(inputs, state, scope)
 
 
-class InputProjectionWrapper(RNNCell):
+class InputProjectionWrapper(_Around):
     """A cell before which a linear layer stands."""
 
     def __init__(
         self, cell: Any, num_proj: int, activation: Any = None, input_size: Any = None, reuse: Any = None
     ) -> None:
-        super().__init__(_reuse=reuse)
-        check_cell("cell", cell)
-        self._cell, self._num_proj, self._activation = cell, num_proj, activation
-
-    @property
-    def state_size(self) -> Any:
-        return self._cell.state_size
-
-    @property
-    def output_size(self) -> Any:
-        return self._cell.output_size
-
-    def zero_state(self, batch_size: Any, dtype: Any) -> Any:
-        """The wrapped cell's zero state."""
-        return self._cell.zero_state(batch_size, dtype)
+        super().__init__(cell, reuse)
+        self._num_proj, self._activation = num_proj, activation
 
     def call(self, inputs: Any, state: Any) -> Any:
         """One step."""
@@ -282,27 +273,18 @@ class InputProjectionWrapper(RNNCell):
         return self._cell(projected if self._activation is None else self._activation(projected), state)
 
 
-class OutputProjectionWrapper(RNNCell):
+class OutputProjectionWrapper(_Around):
     """A cell behind which a linear layer stands."""
 
     def __init__(self, cell: Any, output_size: int, activation: Any = None, reuse: Any = None) -> None:
-        super().__init__(_reuse=reuse)
-        check_cell("cell", cell)
+        super().__init__(cell, reuse)
         if output_size < 1:
             raise ValueError(f"Parameter output_size must be > 0: {output_size}.")
-        self._cell, self._output_size, self._activation = cell, output_size, activation
-
-    @property
-    def state_size(self) -> Any:
-        return self._cell.state_size
+        self._output_size, self._activation = output_size, activation
 
     @property
     def output_size(self) -> int:
         return self._output_size
-
-    def zero_state(self, batch_size: Any, dtype: Any) -> Any:
-        """The wrapped cell's zero state."""
-        return self._cell.zero_state(batch_size, dtype)
 
     def call(self, inputs: Any, state: Any) -> Any:
         """One step."""
@@ -311,31 +293,18 @@ class OutputProjectionWrapper(RNNCell):
         return projected if self._activation is None else self._activation(projected), new
 
 
-class EmbeddingWrapper(RNNCell):
+class EmbeddingWrapper(_Around):
     """A cell whose inputs are numbers of rows of a table of embeddings."""
 
     def __init__(
         self, cell: Any, embedding_classes: int, embedding_size: int, initializer: Any = None, reuse: Any = None
     ) -> None:
-        super().__init__(_reuse=reuse)
-        check_cell("cell", cell)
+        super().__init__(cell, reuse)
         if embedding_classes <= 0 or embedding_size <= 0:
             raise ValueError(
                 f"Both embedding_classes and embedding_size must be > 0: {embedding_classes}, {embedding_size}."
             )
-        self._cell, self._classes, self._size, self._initializer = cell, embedding_classes, embedding_size, initializer
-
-    @property
-    def state_size(self) -> Any:
-        return self._cell.state_size
-
-    @property
-    def output_size(self) -> Any:
-        return self._cell.output_size
-
-    def zero_state(self, batch_size: Any, dtype: Any) -> Any:
-        """The wrapped cell's zero state."""
-        return self._cell.zero_state(batch_size, dtype)
+        self._classes, self._size, self._initializer = embedding_classes, embedding_size, initializer
 
     def call(self, inputs: Any, state: Any) -> Any:
         """One step."""
