@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PEERS = ("stepjit", "tensorflow", "jax", "numba", "numpy", "c")
+PEERS = ("stepjit", "tensorflow", "jax", "onnxruntime", "numba", "numpy", "c")
 """In the order of the table's columns."""
 
 ROOT = Path(__file__).resolve().parent.parent

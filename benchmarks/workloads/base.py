@@ -54,6 +54,10 @@ class Workload:
         """By way: a function that returns jax arrays, blocked on by the caller."""
         return {}
 
+    def onnx(self, inputs: Arrays) -> bytes | None:
+        """A serialised ONNX model with the input `x`, which is the only feed; None: not for onnxruntime."""
+        return None
+
     def numba(self, inputs: Arrays) -> Mapping[str, Call]:
         """By way: a compiled function."""
         return {}

@@ -1,4 +1,4 @@
-"""A convolutional network of LeNet's kind: inference of one image, and a training step."""
+"""A convolutional network of LeNet's kind: inference of one image and of a batch, and a training step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.workloads import onnx_graphs
 from benchmarks.workloads.base import Arrays, Call, Workload
 
 SHAPES = ((5, 5, 1, 32), (5, 5, 32, 64), (7 * 7 * 64, 1024), (1024, 10))
@@ -48,12 +49,14 @@ def _jax_logits(x: Any, params: Sequence[Any]) -> Any:
 class LeNetInference(Workload):
     """28x28 - conv 5x5x32 - pool - conv 5x5x64 - pool - 1024 - 10."""
 
-    name = "lenet_infer_1"
-    title = "LeNet-style network, 28x28, inference, batch 1"
     variables = True
 
+    def __init__(self, batch: int) -> None:
+        self.name, self._batch = f"lenet_infer_{batch}", batch
+        self.title = f"LeNet-style network, 28x28, inference, batch {batch}"
+
     def inputs(self, rng: np.random.Generator) -> Arrays:
-        return (rng.uniform(size=(1, 28, 28, 1)).astype(np.float32), *weights(rng))
+        return (rng.uniform(size=(self._batch, 28, 28, 1)).astype(np.float32), *weights(rng))
 
     def feeds(self, *inputs: Any) -> Sequence[Any]:
         return inputs[:1]
@@ -68,6 +71,9 @@ class LeNetInference(Workload):
         params = [jnp.asarray(each) for each in inputs[1:]]
         run = jax.jit(lambda x, *params: _jax_logits(x, params))
         return {"jit": (run, (inputs[0], *params)), "closed": (jax.jit(lambda x: _jax_logits(x, params)), inputs[:1])}
+
+    def onnx(self, inputs: Arrays) -> bytes | None:
+        return onnx_graphs.lenet(inputs[1:], inputs[0].shape[1])
 
 
 class LeNetTraining(Workload):
@@ -114,4 +120,4 @@ class LeNetTraining(Workload):
         return {"jit": (step, inputs[:2])}
 
 
-WORKLOADS = (LeNetInference(), LeNetTraining())
+WORKLOADS = (LeNetInference(1), LeNetInference(32), LeNetTraining())

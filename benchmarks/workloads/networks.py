@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.workloads import onnx_graphs
 from benchmarks.workloads.base import Arrays, Call, Workload
 
 MLP = (784, 256, 256, 10)
@@ -73,6 +74,9 @@ class Inference(Workload):
         closed = jax.jit(lambda x: forward(jnp.matmul, hidden, x, params, last))
         return {"jit": (run, inputs), "closed": (closed, inputs[:1])}
 
+    def onnx(self, inputs: Arrays) -> bytes | None:
+        return onnx_graphs.perceptron(inputs[1:], "Relu")
+
     def numba(self, inputs: Arrays) -> Mapping[str, Call]:
         return {}
 
@@ -104,6 +108,9 @@ class Policy(Inference):
     def graph(self, tf: Any, inputs: Arrays, *placeholders: Any) -> Sequence[Any]:
         params = [tf.Variable(each) for each in inputs[1:]]
         return [forward(tf.matmul, tf.tanh, placeholders[0], params, tf.tanh)]
+
+    def onnx(self, inputs: Arrays) -> bytes | None:
+        return onnx_graphs.perceptron(inputs[1:], "Tanh", "Tanh")
 
     def numba(self, inputs: Arrays) -> Mapping[str, Call]:
         import numba
