@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VERSION = "abi 5"
+VERSION = "abi 6"
 """To be raised with any change here or in what the functions of `support` mean: it is part of programs' keys."""
 
 INSTANCE_VECTORCALL = 16
@@ -35,7 +35,7 @@ CONTEXT = _offsets((
     "constants",  # void **: data of the constants
     "constant_arrays",  # PyObject **: the constants as arrays
     "hosts",  # PyObject **: Python callables of the host kernels in order
-    "arena",  # Block **: head of the free list of arenas
+    "blocks",  # Block **: heads of free lists: of arenas, then of the rows of each loop that stacks up some
     "poll",  # Python callable (); raises when the step is to end
     "trace",  # Trace *: where a traced program writes down what it does; others don't look
 ))  # fmt: skip
@@ -52,8 +52,12 @@ SESSION = _offsets(("closed", "readers", "writers", "pins", "reading", "assignin
 (`pins`), for whose sake buffers are not freed. These are native code's, with the GIL held; the last two are Python's:
 it copies a variable out, or changes one."""
 
+ALIGNMENT = 64
+"""Of buffers, in bytes."""
+
+BLOCK_BYTES = 8
 BLOCK_HEADER = 64
-"""A block of the arena free list: {next, size}, and its memory this many bytes on."""
+"""A block of a free list: next, at BLOCK_BYTES its size, and its memory BLOCK_HEADER bytes on."""
 
 TRACE = _offsets(("events", "capacity", "inner", "count", "lost", "totals", "begin", "end"))
 """What is written down of a traced call: `count` events at `events`, which has room for `capacity`, the first `inner`

@@ -50,7 +50,7 @@ class Executable:
     """
 
     __slots__ = (
-        "__weakref__", "_arena", "_array_pointers", "_data_pointers", "_layouts", "_slots", "constants", "linked",
+        "__weakref__", "_array_pointers", "_blocks", "_data_pointers", "_layouts", "_slots", "constants", "linked",
         "manifest", "poll", "resources", "streams", "variables",
     )  # fmt: skip
 
@@ -71,13 +71,13 @@ class Executable:
         self._data_pointers = _words([array.ctypes.data for array in self.constants])
         self._array_pointers = _words([id(array) for array in self.constants])
         self.poll = _poll_of(resources)
-        self._arena = ctypes.c_void_p()
-        weakref.finalize(self, _free_blocks, self._arena).atexit = False
+        self._blocks = _words([0] * (1 + manifest.stacking_loops))
+        weakref.finalize(self, _free_blocks, self._blocks).atexit = False
 
     @property
     def arena_bytes(self) -> int:
-        """Bytes of the arenas kept for the next calls."""
-        return sum(size for _, size in _blocks(self._arena))
+        """Bytes of arenas and loops' rows that are kept for the next calls."""
+        return sum(size for head in self._blocks for _, size in _listed(head))
 
     def context(
         self,
@@ -130,7 +130,7 @@ class Context:
             "layouts": ctypes.addressof(executable._layouts), "session": executable.resources.record.address,
             "constants": ctypes.addressof(executable._data_pointers),
             "constant_arrays": ctypes.addressof(executable._array_pointers), "hosts": ctypes.addressof(self._hosts),
-            "arena": ctypes.addressof(executable._arena), "trace": trace.address if trace else 0,
+            "blocks": ctypes.addressof(executable._blocks), "trace": trace.address if trace else 0,
             "poll": id(executable.poll),
         }.items():  # fmt: skip
             self._record[name] = value
@@ -182,10 +182,9 @@ def _words(values: Sequence[int]) -> Any:
     return (ctypes.c_int64 * max(1, len(values)))(*values)
 
 
-def _blocks(head: ctypes.c_void_p) -> list[tuple[int, int]]:
-    """(address, size) of the blocks in an arena's free list."""
+def _listed(at: int) -> list[tuple[int, int]]:
+    """(address, size) of the blocks of a free list."""
     found = []
-    at = head.value
     while at:
         following, size = (ctypes.c_uint64 * 2).from_address(at)
         found.append((at, size))
@@ -193,8 +192,9 @@ def _blocks(head: ctypes.c_void_p) -> list[tuple[int, int]]:
     return found
 
 
-def _free_blocks(head: ctypes.c_void_p) -> None:
+def _free_blocks(heads: Any) -> None:
     free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(("free", ctypes.CDLL(None)))
-    for address, _ in _blocks(head):
-        free(address)
-    head.value = None
+    for k, head in enumerate(heads):
+        heads[k] = 0
+        for address, _ in _listed(head):
+            free(address)

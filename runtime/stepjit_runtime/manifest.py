@@ -129,6 +129,8 @@ class Manifest:
     """For reports: kernels by kind, nodes, and the like."""
     kernels: tuple[KernelText, ...] = ()
     """For reports: all kernels in order, those that Python runs included."""
+    stacking_loops: int = 0
+    """How many loops stack up rows."""
     traced: bool = False
     """Whether the code writes down when its kernels run, and must be given a trace buffer."""
 
@@ -159,6 +161,8 @@ class Manifest:
         except (KeyError, TypeError, IndexError, SyntaxError) as error:
             raise ValueError(f"no manifest: {error!r}") from None
         if not isinstance(found, cls) or not all(0 <= number < len(found.results) for number in found.fetches):
+            raise ValueError("no manifest")
+        if not 0 <= found.stacking_loops <= len(found.kernels):
             raise ValueError("no manifest")
         return found
 

@@ -22,7 +22,6 @@ from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
 from stepjit_runtime.tensor_store import TensorStore
 
-ALIGNMENT = 64
 _FIRST_WAIT, _LONGEST_WAIT = 20e-6, 2e-3
 _TURN = 50e-3
 
@@ -37,8 +36,8 @@ def layout_number(dtype: DType, shape: tuple[int, ...]) -> int:
 
 def aligned_buffer(size: int) -> np.ndarray:
     """Zeroed bytes, u8[size], at a multiple of 64."""
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    raw = np.zeros(size + abi.ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % abi.ALIGNMENT
     return raw[start : start + size]
 
 

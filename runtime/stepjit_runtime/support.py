@@ -1,4 +1,4 @@
-"""Native functions that all steps share, as IR: unboxing of scalars, calls into Python, packing of results, arenas.
+"""Native functions that all steps share, as IR: unboxing of scalars, calls into Python, packing of results, memory.
 
 They are made once per process, when the first step is linked, and imported by steps as `sj_<name>`. What they do is
 part of the contract between stored object code and this package: a change of meaning needs a new name.
@@ -50,8 +50,8 @@ DATA = (
 
 PROTOTYPES = {
     "sj_aligned": "noalias ptr @sj_aligned(i64)",
-    "sj_arena_give": "void @sj_arena_give(ptr, ptr)",
-    "sj_arena_take": "ptr @sj_arena_take(ptr, i64)",
+    "sj_block_give": "void @sj_block_give(ptr, ptr)",
+    "sj_block_take": "ptr @sj_block_take(ptr, i64)",
     "sj_boxed": "ptr @sj_boxed(i32, ptr, ptr, ptr, i64)",
     "sj_copy_objects": "void @sj_copy_objects(ptr, ptr, i64)",
     "sj_drop": "void @sj_drop(ptr, i64)",
@@ -265,7 +265,7 @@ define i1 @sj_same_dtype(ptr %a, ptr %b) {
 """
 
 # Blocks are {next, size}; taken and given back with the GIL held.
-_ARENA = f"""
+_BLOCKS = f"""
 define ptr @sj_aligned(i64 %bytes) {{
   %up = add i64 %bytes, 127
   %rounded = and i64 %up, -64
@@ -273,7 +273,7 @@ define ptr @sj_aligned(i64 %bytes) {{
   ret ptr %block
 }}
 
-define ptr @sj_arena_take(ptr %head, i64 %bytes) {{
+define ptr @sj_block_take(ptr %head, i64 %bytes) {{
 entry:
   %first = load ptr, ptr %head
   %none = icmp eq ptr %first, null
@@ -281,7 +281,7 @@ entry:
 look:
   %next = load ptr, ptr %first
   store ptr %next, ptr %head
-  %sp = getelementptr i8, ptr %first, i64 8
+  %sp = getelementptr i8, ptr %first, i64 {abi.BLOCK_BYTES}
   %size = load i64, ptr %sp
   %fits = icmp sge i64 %size, %bytes
   br i1 %fits, label %have, label %replace
@@ -294,7 +294,7 @@ make:
   %failed = icmp eq ptr %new, null
   br i1 %failed, label %lost, label %made
 made:
-  %np = getelementptr i8, ptr %new, i64 8
+  %np = getelementptr i8, ptr %new, i64 {abi.BLOCK_BYTES}
   store i64 %bytes, ptr %np
   br label %have
 have:
@@ -305,7 +305,7 @@ lost:
   ret ptr null
 }}
 
-define void @sj_arena_give(ptr %head, ptr %memory) {{
+define void @sj_block_give(ptr %head, ptr %memory) {{
   %block = getelementptr i8, ptr %memory, i64 -{abi.BLOCK_HEADER}
   %first = load ptr, ptr %head
   store ptr %first, ptr %block
@@ -472,7 +472,7 @@ no:
 
 def text() -> str:
     """The module's IR."""
-    parts = [_SLOW, _FAIL, _PACK, _DROP, _SAME_DTYPE, _ARENA, _COPY_OBJECTS, _BOXED, _HOST, _UNBOX]
+    parts = [_SLOW, _FAIL, _PACK, _DROP, _SAME_DTYPE, _BLOCKS, _COPY_OBJECTS, _BOXED, _HOST, _UNBOX]
     parts += [support_crc.text(), support_loops.text(), support_memory.text()]
     parts += [support_random.text(), support_trace.text()]
     data = [f"@{name} = external global i8" for name in DATA]

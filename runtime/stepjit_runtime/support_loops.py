@@ -1,11 +1,10 @@
-"""Native functions of steps with loops, as IR: asking Python now and then whether to go on, and memory that grows."""
+"""Native functions of steps with loops, as IR: asking Python now and then whether to go on."""
 
 from __future__ import annotations
 
 from stepjit_runtime import abi
 
 PROTOTYPES = {
-    "sj_grow": "ptr @sj_grow(ptr, i64, i64)",
     "sj_poll": "i1 @sj_poll(ptr, ptr, ptr)",
 }
 """What steps declare, by name."""
@@ -54,24 +53,7 @@ done:
 }}
 """
 
-# New memory that begins with the old one's first `used` bytes; the old one is freed. Null, and nothing done, when there
-# is no more.
-_GROW = """
-define ptr @sj_grow(ptr %old, i64 %used, i64 %bytes) {
-entry:
-  %new = call ptr @sj_aligned(i64 %bytes)
-  %none = icmp eq ptr %new, null
-  br i1 %none, label %done, label %move
-move:
-  call void @llvm.memcpy.p0.p0.i64(ptr %new, ptr %old, i64 %used, i1 false)
-  call void @free(ptr %old)
-  br label %done
-done:
-  ret ptr %new
-}
-"""
-
 
 def text() -> str:
     """The functions' IR; the module declares what they call."""
-    return _POLL + _GROW
+    return _POLL

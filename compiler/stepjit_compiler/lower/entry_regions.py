@@ -1,7 +1,8 @@
 """Branches and loops of an entry: jumps around the kernels of their regions, and the places of loop variables.
 
 Memory is taken once, when the step begins, for all regions: no trip allocates any, but for extents that come up in it
-and for stacked rows, whose memory doubles. Where loop variables live: `loop_variables.py`.
+and for stacked rows, whose memory doubles and is kept for the next call. Where loop variables live:
+`loop_variables.py`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Regions(Traces):
         self.depth = 0
         self.interruptions = False
         self.poll_cell: Value | None = None
+        self.row_blocks: dict[tuple[int, int], Value] = {}
+        """By a loop's plan and node: the cell of the block that its rows are in."""
         self._root = plan
         native = [kernel for _, kernel in plan.walk() if kernel.kind != "host"]
         self._code_by_kernel = {id(kernel): code for kernel, code in zip(native, codes, strict=True)}
@@ -90,6 +93,9 @@ class Regions(Traces):
         self.step_arena = self.arena
         if self.has_loops:
             self.poll_cell = self.cell(1, "i64")
+        for number, (plan, node) in enumerate(self._root.stacking_loops(), 1):
+            self.row_blocks[id(plan), node] = cell = self.cell()
+            self._take_block(number, self.b.int64(0), cell)
 
     def _late(self, name: str, size: Extent) -> Value:
         if not self.depth:
@@ -273,7 +279,7 @@ class Regions(Traces):
 
 
 def _aligned(size: Extent) -> Extent:
-    return (size + 63) // 64 * 64
+    return (size + (abi.ALIGNMENT - 1)) // abi.ALIGNMENT * abi.ALIGNMENT
 
 
 def _treatment(body: Plan, k: int) -> tuple[bool, bool]:

@@ -38,7 +38,8 @@ class Storage(Guards):
         self.grown: dict[int, Value] = {}
         """By number: the cell that holds the rows' address."""
         self.arena: Value | None = None
-        self.arena_cell: Value | None = None
+        self.taken: list[tuple[int, Value]] = []
+        """Blocks of memory: their free lists' numbers, and the cells of their addresses."""
         self.scratch: Value | None = None
 
     def _prepare(self) -> None:
@@ -72,16 +73,21 @@ class Storage(Guards):
         for each in scratch:
             number = self.extents.number(each)
             extra = self.b.select(self.b.compare("gt", number, extra), number, extra)
-        self.arena_cell = self.cell()
         total = self.b.add(start, extra)
-        taken = self.b.assign(f"call ptr @sj_arena_take(ptr {self.context('arena').ref}, {total!r})", None)
-        self._check_memory(taken)
-        self.store_pointer(taken, self.arena_cell)
-        self.arena = taken
+        self.arena = taken = self._take_block(0, total, self.cell())
         self.scratch = self.b.assign(f"getelementptr i8, ptr {taken.ref}, {start!r}", None)
 
     def _arena_bytes(self) -> Extent:
         return self.plan.arena_bytes
+
+    def _take_block(self, number: int, size: Value, cell: Value) -> Value:
+        """Memory of a block of a free list, new if the first one there is too small; `cell` is for its address."""
+        head = self.pointer_at(self.context("blocks"), POINTER * number)
+        memory = self.b.assign(f"call ptr @sj_block_take(ptr {head.ref}, {size!r})", None)
+        self._check_memory(memory)
+        self.store_pointer(memory, cell)
+        self.taken.append((number, cell))
+        return memory
 
     def _shape(self, shape: Sequence[Extent]) -> Value:
         if not shape:
@@ -184,12 +190,13 @@ class Storage(Guards):
             self.b.raw(f"call void @free(ptr {memory.ref})")
         if self.pinned:
             self._count_in("pins", -1)
-        if self.arena_cell is not None:
-            taken = self.b.assign(f"load ptr, ptr {self.arena_cell.ref}", None)
+        for number, cell in self.taken:
+            taken = self.b.assign(f"load ptr, ptr {cell.ref}", None)
             give, on = self.b.label("give"), self.b.label("on")
             self.b.branch_if(self.same(taken, "null"), on, give)
             self.b.start(give)
-            self.b.raw(f"call void @sj_arena_give(ptr {self.context('arena').ref}, ptr {taken.ref})")
+            head = self.pointer_at(self.context("blocks"), POINTER * number)
+            self.b.raw(f"call void @sj_block_give(ptr {head.ref}, ptr {taken.ref})")
             self.b.branch(on)
             self.b.start(on)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Ref, Type
 from stepjit_compiler.lower.builder import Value
 from stepjit_compiler.plan import Kernel, Plan
-from stepjit_runtime import dtypes
+from stepjit_runtime import abi, dtypes
 
 if TYPE_CHECKING:
     from stepjit_compiler.lower.entry_regions import Regions
 
 FIRST_BYTES, FIRST_ROWS = 4096, 8
-"""Bytes and rows that stacked rows begin with, at least."""
+"""Bytes of each result, and rows, that stacked rows begin with, at least."""
 
 
 class LoopVariable:
@@ -122,33 +122,58 @@ class Swapped(LoopVariable):
 
 
 class Rows:
-    """What a loop stacks up: a row per trip of each of the body's results beyond the variables."""
+    """What a loop stacks up: a row per trip of each of the body's results beyond the variables.
+
+    All rows of a loop are in one block, which an earlier call has left: those of one result after the other's, with
+    equal capacities.
+    """
 
     def __init__(self, entry: Regions, kernel: Kernel, body: Plan, variables: int) -> None:
         self.entry, self.b = entry, entry.b
         i = kernel.nodes[0]
-        self.first = variables
-        self.names: list[str] = []
+        types = entry.step.nodes[i].types[variables:]
+        self.names = [str(type_.dims[0]) for type_ in types]
         """The symbols that stand for the number of trips."""
-        self.bytes: list[Extent] = []
-        self.cells: list[Value] = []
-        for k, type_ in enumerate(entry.step.nodes[i].types[variables:], variables):
-            self.names.append(str(type_.dims[0]))
-            self.bytes.append(body.step.type(body.outputs[k]).bytes)
-            entry.extents.number(self.bytes[-1])
-            cell = entry.late_cells[f"rows {len(entry.late_cells)}"] = entry.cell()
-            self.cells.append(cell)
+        self.bytes = [body.step.type(ref).bytes for ref in body.outputs[variables:]]
+        self.cells = [entry.cell(clear=False) for _ in types]
+        for k, cell in enumerate(self.cells, variables):
             buffer = entry.plan.buffers.get(Ref(i, k))
             if buffer is not None:
                 entry.grown[buffer.number] = cell
         if self.cells:
-            # Memory that an earlier run of this loop took serves again.
-            self.capacity = entry.cell(1, "i64")
+            self.block = entry.row_blocks[id(entry.plan), i]
+            self.sizes = [entry.extents.number(size) for size in self.bytes]
+            self.capacity = entry.cell(1, "i64", clear=False)
             self.trips = entry.cell(1, "i64", clear=False)
+            self.fresh = entry.cell(clear=False)
             self.b.raw(f"store i64 0, ptr {self.trips.ref}")
+            self._lay_out()
 
     def _number(self, cell: Value) -> Value:
         return self.b.assign(f"load i64, ptr {cell.ref}", dtypes.int64)
+
+    def _lay_out(self) -> None:
+        """Use the block that there is."""
+        b = self.b
+        memory = b.assign(f"load ptr, ptr {self.block.ref}", None)
+        room = self.entry.field(memory, abi.BLOCK_BYTES - abi.BLOCK_HEADER, "i64")
+        row = b.int64(0)
+        for size in self.sizes:
+            row = b.add(row, size)
+        free = b.maximum(b.sub(room, b.int64(abi.ALIGNMENT * len(self.sizes))), b.int64(0))
+        capacity = b.div(free, b.maximum(row, b.int64(1)))
+        b.raw(f"store {capacity!r}, ptr {self.capacity.ref}")
+        for cell, (base, _) in zip(self.cells, self._ranges(memory, capacity), strict=True):
+            self.entry.store_pointer(base, cell)
+
+    def _ranges(self, memory: Value, rows: Value) -> Iterator[tuple[Value, Value]]:
+        """By result: where its rows are in a block for so many of them, and the offset behind them."""
+        b, end = self.b, self.b.int64(0)
+        for size in self.sizes:
+            base = b.assign(f"getelementptr i8, ptr {memory.ref}, {end!r}", None)
+            up = b.add(b.add(end, b.mul(rows, size)), b.int64(abi.ALIGNMENT - 1))
+            end = b.assign(f"and {up!r}, {-abi.ALIGNMENT}", dtypes.int64)
+            yield base, end
 
     def places(self) -> list[Value]:
         """Where this trip's rows go, after there was made room for them."""
@@ -162,24 +187,30 @@ class Rows:
         self.b.branch(on)
         self.b.start(on)
         found = []
-        for cell, size in zip(self.cells, self.bytes, strict=True):
+        for cell, size in zip(self.cells, self.sizes, strict=True):
             base = self.b.assign(f"load ptr, ptr {cell.ref}", None)
-            offset = self.b.mul(trips, self.entry.extents.number(size))
+            offset = self.b.mul(trips, size)
             found.append(self.b.assign(f"getelementptr i8, ptr {base.ref}, {offset!r}", None))
         return found
-
     def _grow(self, trips: Value) -> None:
-        doubled = self.b.mul(trips, self.b.int64(2))
-        least = max([FIRST_ROWS, *(FIRST_BYTES // size for size in self.bytes if isinstance(size, int) and size)])
-        rows = self.b.maximum(doubled, self.b.int64(least))
-        for cell, size in zip(self.cells, self.bytes, strict=True):
-            old = self.b.assign(f"load ptr, ptr {cell.ref}", None)
-            number = self.entry.extents.number(size)
-            used, wanted = self.b.mul(trips, number), self.b.mul(rows, number)
-            memory = self.b.assign(f"call ptr @sj_grow(ptr {old.ref}, {used!r}, {wanted!r})", None)
-            self.entry._check_memory(memory)
-            self.entry.store_pointer(memory, cell)
-        self.b.raw(f"store {rows!r}, ptr {self.capacity.ref}")
+        """Move to a block twice as large, or to the first one."""
+        b = self.b
+        fit = [FIRST_BYTES // size for size in self.bytes if isinstance(size, int) and size]
+        rows = b.maximum(b.mul(trips, b.int64(2)), b.int64(max([FIRST_ROWS, *fit])))
+        null = Value("null", None)
+        *_, (_, size) = self._ranges(null, rows)
+        b.raw(f"store ptr null, ptr {self.fresh.ref}")
+        memory = b.assign(f"call ptr @sj_block_take(ptr {self.fresh.ref}, {size!r})", None)
+        self.entry._check_memory(memory)
+        for cell, number, (base, _) in zip(self.cells, self.sizes, self._ranges(memory, rows), strict=True):
+            old = b.assign(f"load ptr, ptr {cell.ref}", None)
+            used = b.mul(trips, number)
+            b.raw(f"call void @llvm.memcpy.p0.p0.i64(ptr {base.ref}, ptr {old.ref}, {used!r}, i1 false)")
+            self.entry.store_pointer(base, cell)
+        block = b.assign(f"load ptr, ptr {self.block.ref}", None)
+        b.raw(f"call void @free(ptr {self.entry.pointer_at(block, -abi.BLOCK_HEADER).ref})")
+        self.entry.store_pointer(memory, self.block)
+        b.raw(f"store {rows!r}, ptr {self.capacity.ref}")
 
     def turn(self) -> None:
         if self.cells:

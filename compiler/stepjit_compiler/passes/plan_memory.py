@@ -20,8 +20,7 @@ from stepjit_compiler.passes.early_checks import failing
 from stepjit_compiler.passes.fuse import root_of
 from stepjit_compiler.plan import Area, Buffer, Kernel, Plan
 from stepjit_compiler.regions import has_hosts
-
-ALIGNMENT = 64
+from stepjit_runtime import abi
 
 
 def plan_memory(step: Step, kernels: Sequence[Kernel], region: bool = False, variables: int = 0) -> Plan:
@@ -273,7 +272,7 @@ class _Memory:
 
 
 def _round_up(size: Extent) -> Extent:
-    return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+    return (size + (abi.ALIGNMENT - 1)) // abi.ALIGNMENT * abi.ALIGNMENT
 
 
 def _late(type_: Type) -> set[str]:
