@@ -175,3 +175,24 @@ def test_branches_may_differ_in_rank() -> None:
             assert session.run(total, {p: False, x: [1, 2, 3]}) == 6
             np.testing.assert_array_equal(session.run(total, {p: True, x: [1, 2, 3]}), [1, 2, 3])
         np.testing.assert_array_equal(session.run(other, {p: True, x: [1, 2, 3]}), [1, 2, 3])
+
+
+def test_rows_for_the_gradient_take_memory_once() -> None:
+    x = tf.placeholder(tf.float32, [None, 4, 8])
+    w = tf.Variable(tf.ones([8, 8]) / 9)
+    state = tf.foldl(lambda h, row: tf.tanh(tf.matmul(h, w) + row), x, tf.zeros([4, 8]))
+    grad = tf.gradients(state, w)[0]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        call = session.make_callable(grad, [x])
+
+        def kept(trips: int) -> int:
+            value = call(np.ones((trips, 4, 8), np.float32))
+            np.testing.assert_array_equal(value, session.run(grad, {x: np.ones((trips, 4, 8))}))
+            (program,) = call.explain().programs
+            return program.arena_bytes
+
+        first = kept(50)
+        assert first > 50 * 4 * 8 * 4
+        assert {kept(trips) for trips in (50, 3, 50, 0, 37)} == {first}
+        assert first < kept(500) < 20 * first

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stepjit_compiler.lower.entry_regions import Regions
 
 FIRST_BYTES, FIRST_ROWS = 4096, 8
-"""Bytes of each result, and rows, that stacked rows begin with, at least."""
+"""Bytes and rows that stacked rows begin with, at least."""
 
 
 class LoopVariable:
@@ -195,8 +195,9 @@ class Rows:
     def _grow(self, trips: Value) -> None:
         """Move to a block twice as large, or to the first one."""
         b = self.b
-        fit = [FIRST_BYTES // size for size in self.bytes if isinstance(size, int) and size]
-        rows = b.maximum(b.mul(trips, b.int64(2)), b.int64(max([FIRST_ROWS, *fit])))
+        row = sum(self.bytes, start=0)
+        first = max(FIRST_ROWS, FIRST_BYTES // row) if isinstance(row, int) and row else FIRST_ROWS
+        rows = b.maximum(b.mul(trips, b.int64(2)), b.int64(first))
         null = Value("null", None)
         *_, (_, size) = self._ranges(null, rows)
         b.raw(f"store ptr null, ptr {self.fresh.ref}")
