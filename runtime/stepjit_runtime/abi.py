@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VERSION = "abi 6"
+VERSION = "abi 7"
 """To be raised with any change here or in what the functions of `support` mean: it is part of programs' keys."""
 
 INSTANCE_VECTORCALL = 16
@@ -36,6 +36,7 @@ CONTEXT = _offsets((
     "constant_arrays",  # PyObject **: the constants as arrays
     "hosts",  # PyObject **: Python callables of the host kernels in order
     "blocks",  # Block **: heads of free lists: of arenas, then of the rows of each loop that stacks up some
+    "kept",  # PyObject **: by result, the last KEPT objects that were made of it, or null
     "poll",  # Python callable (); raises when the step is to end
     "trace",  # Trace *: where a traced program writes down what it does; others don't look
 ))  # fmt: skip
@@ -51,6 +52,15 @@ SESSION = _offsets(("closed", "readers", "writers", "pins", "reading", "assignin
 """A session: steps that run without the GIL and read (`readers`) or write (`writers`) variables; steps with host ops
 (`pins`), for whose sake buffers are not freed. These are native code's, with the GIL held; the last two are Python's:
 it copies a variable out, or changes one."""
+
+KEPT, KEPT_BYTES = 2, 64 * 1024
+"""How many objects of each result an executable keeps, if they have at most so many bytes."""
+
+ARRAY = {"type": 8, "data": 16, "nd": 24, "dims": 32, "descr": 56, "flags": 64, "weakrefs": 72}
+"""Offsets in PyArrayObject, the same in numpy 1 and 2."""
+
+SCALAR_VALUE = 16
+"""Offset of the value in Python's float and numpy's scalars."""
 
 ALIGNMENT = 64
 """Of buffers, in bytes."""

@@ -50,8 +50,20 @@ class Executable:
     """
 
     __slots__ = (
-        "__weakref__", "_array_pointers", "_blocks", "_data_pointers", "_layouts", "_slots", "constants", "linked",
-        "manifest", "poll", "resources", "streams", "variables",
+        "__weakref__",
+        "_array_pointers",
+        "_blocks",
+        "_data_pointers",
+        "_kept",
+        "_layouts",
+        "_slots",
+        "constants",
+        "linked",
+        "manifest",
+        "poll",
+        "resources",
+        "streams",
+        "variables",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +85,8 @@ class Executable:
         self.poll = _poll_of(resources)
         self._blocks = _words([0] * (1 + manifest.stacking_loops))
         weakref.finalize(self, _free_blocks, self._blocks).atexit = False
+        self._kept = _words([0] * (abi.KEPT * len(manifest.results)))
+        weakref.finalize(self, _drop, self._kept).atexit = False
 
     @property
     def arena_bytes(self) -> int:
@@ -131,7 +145,7 @@ class Context:
             "constants": ctypes.addressof(executable._data_pointers),
             "constant_arrays": ctypes.addressof(executable._array_pointers), "hosts": ctypes.addressof(self._hosts),
             "blocks": ctypes.addressof(executable._blocks), "trace": trace.address if trace else 0,
-            "poll": id(executable.poll),
+            "poll": id(executable.poll), "kept": ctypes.addressof(executable._kept),
         }.items():  # fmt: skip
             self._record[name] = value
 
@@ -190,6 +204,12 @@ def _listed(at: int) -> list[tuple[int, int]]:
         found.append((at, size))
         at = following
     return found
+
+
+def _drop(objects: Any) -> None:
+    for k, each in enumerate(objects):
+        objects[k] = 0
+        ctypes.pythonapi.Py_DecRef(ctypes.c_void_p(each))
 
 
 def _free_blocks(heads: Any) -> None:

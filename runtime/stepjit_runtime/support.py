@@ -6,12 +6,16 @@ part of the contract between stored object code and this package: a change of me
 
 from __future__ import annotations
 
-from stepjit_runtime import abi, dtypes, support_crc, support_loops, support_memory, support_random, support_trace
-
-ARRAY = {"type": 8, "data": 16, "nd": 24, "dims": 32, "descr": 56, "flags": 64}
-"""Offsets in PyArrayObject, the same in numpy 1 and 2."""
-_SCALAR_VALUE = 16
-_FLOAT_VALUE = 16
+from stepjit_runtime import (
+    abi,
+    dtypes,
+    support_crc,
+    support_loops,
+    support_memory,
+    support_random,
+    support_results,
+    support_trace,
+)
 
 PYTHON = {
     "PyArray_Empty": "ptr @PyArray_Empty(i32, ptr, ptr, i32)",
@@ -65,6 +69,7 @@ PROTOTYPES = {
     **support_crc.PROTOTYPES,
     **support_memory.PROTOTYPES,
     **support_random.PROTOTYPES,
+    **support_results.PROTOTYPES,
     **support_trace.PROTOTYPES,
 }
 """What steps declare, by name."""
@@ -389,12 +394,12 @@ done:
 _UNBOX = f"""
 define i1 @sj_unbox(ptr %object, ptr %to, ptr %own, i64 %kind, i64 %bits) {{
 entry:
-  %tp = getelementptr i8, ptr %object, i64 {ARRAY["type"]}
+  %tp = getelementptr i8, ptr %object, i64 {abi.ARRAY["type"]}
   %type = load ptr, ptr %tp
   %is.own = icmp eq ptr %type, %own
   br i1 %is.own, label %copy, label %other
 copy:
-  %vp = getelementptr i8, ptr %object, i64 {_SCALAR_VALUE}
+  %vp = getelementptr i8, ptr %object, i64 {abi.SCALAR_VALUE}
   %value = load i64, ptr %vp
   br label %put
 other:
@@ -408,7 +413,7 @@ to.float:
   %is.float = icmp eq ptr %type, @PyFloat_Type
   br i1 %is.float, label %float, label %maybe
 float:
-  %fp = getelementptr i8, ptr %object, i64 {_FLOAT_VALUE}
+  %fp = getelementptr i8, ptr %object, i64 {abi.SCALAR_VALUE}
   %f = load double, ptr %fp
   br label %narrow
 maybe:
@@ -474,7 +479,7 @@ def text() -> str:
     """The module's IR."""
     parts = [_SLOW, _FAIL, _PACK, _DROP, _SAME_DTYPE, _BLOCKS, _COPY_OBJECTS, _BOXED, _HOST, _UNBOX]
     parts += [support_crc.text(), support_loops.text(), support_memory.text()]
-    parts += [support_random.text(), support_trace.text()]
+    parts += [support_random.text(), support_results.text(), support_trace.text()]
     data = [f"@{name} = external global i8" for name in DATA]
     declares = ["declare " + line for line in PYTHON.values()]
     return "\n".join([*data, *declares, *parts, '!1 = !{!"branch_weights", i32 2000, i32 1}'])

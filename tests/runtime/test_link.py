@@ -72,7 +72,7 @@ def test_provided_names() -> None:
 def test_imports_are_what_the_module_declares() -> None:
     assert imports(SMALL) == ["cos"]
     text = emit_entry(*multiply_add(8))
-    assert {"PyArray_Type", "descr_f32", "sj_slow", "PyArray_Empty"} <= set(imports(text))
+    assert {"PyArray_Type", "descr_f32", "sj_slow", "sj_array"} <= set(imports(text))
     assert not any(name.startswith(("llvm", "k0", "step", "run")) for name in imports(text))
 
 

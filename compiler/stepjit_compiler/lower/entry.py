@@ -22,6 +22,11 @@ from stepjit_compiler.lower.kernel_code import KernelCode, Stream
 from stepjit_compiler.plan import Buffer, Kernel, Plan
 from stepjit_runtime import abi, dtypes
 
+_PLAIN_SCALARS = frozenset(
+    dtype.code for dtype in dtypes.ALL if dtype.kind in "fiuc" and dtype.np.type.__module__ == "numpy"
+)
+"""Dtypes whose scalars are new objects that hold the value itself."""
+
 _HEADER = f"""
 define ptr @step(ptr %self, ptr %args, i64 %nargsf, ptr %names) {{
   %p = getelementptr i8, ptr %self, i64 {abi.INSTANCE_CONTEXT}
@@ -198,7 +203,11 @@ class Entry(Regions):
             return
         else:
             data = self._place(Buffer("output", k))
-        call = f"call ptr @PyArray_Scalar(ptr {data.ref}, ptr @descr_{type_.dtype.code}, ptr null)"
+        descr = f"@descr_{type_.dtype.code}"
+        if type_.dtype.code in _PLAIN_SCALARS:
+            call = f"call ptr @sj_scalar(ptr {self._kept(k).ref}, ptr {data.ref}, ptr {descr}, i64 {type_.bytes})"
+        else:
+            call = f"call ptr @PyArray_Scalar(ptr {data.ref}, ptr {descr}, ptr null)"
         scalar = self.b.assign(call, None)
         self.lost_if_null(scalar)
         self._own(k, scalar)

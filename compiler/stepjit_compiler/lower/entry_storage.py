@@ -112,12 +112,21 @@ class Storage(Guards):
             return
         shape = self._shape(type_.dims)
         descr = f"@descr_{type_.dtype.code}"
-        self.b.raw(f"call void @Py_IncRef(ptr {descr})")
-        call = f"call ptr @PyArray_Empty(i32 {len(type_.dims)}, ptr {shape.ref}, ptr {descr}, i32 0)"
+        if type_.dtype.kind == "s":
+            self.b.raw(f"call void @Py_IncRef(ptr {descr})")
+            call = f"call ptr @PyArray_Empty(i32 {len(type_.dims)}, ptr {shape.ref}, ptr {descr}, i32 0)"
+        else:
+            size = self.extents.number(type_.bytes)
+            args = f"i32 {len(type_.dims)}, ptr {shape.ref}, ptr {descr}, {size!r}"
+            call = f"call ptr @sj_array(ptr {self._kept(k).ref}, {args})"
         array = self.b.assign(call, None)
         self.lost_if_null(array)
         self._own(k, array)
         self.results[k] = self.field(array, ARRAY["data"])
+
+    def _kept(self, k: int) -> Value:
+        """Where the executable keeps objects that were result k."""
+        return self.pointer_at(self.context("kept"), POINTER * abi.KEPT * k)
 
     def _own(self, k: int, thing: Value) -> None:
         self.store_pointer(thing, self.pointer_at(self.owned, POINTER * k))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stepjit_runtime import support
+from stepjit_runtime import abi, support
 from stepjit_runtime.dtypes import DType
 
-ARRAY = support.ARRAY
+ARRAY = abi.ARRAY
 DATA = support.DATA
 DECLARATIONS = support.PYTHON | support.PROTOTYPES
 
