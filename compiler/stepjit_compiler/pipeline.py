@@ -21,6 +21,7 @@ from stepjit_compiler.passes.plan_memory import plan_memory
 from stepjit_compiler.passes.plan_regions import plan_regions
 from stepjit_compiler.passes.simplify import simplify
 from stepjit_compiler.passes.simplify_regions import simplify_regions
+from stepjit_compiler.passes.tell_regions import tell_regions
 from stepjit_compiler.plan_text import kernels_text, plan_text
 from stepjit_compiler.step_text import to_text
 from stepjit_compiler.verify import verify
@@ -54,7 +55,7 @@ def simplified(step: Step) -> Step:
 
 
 def _simplify(at: Stage) -> None:
-    at.step = part_swaps(simplified(at.step))
+    at.step = tell_regions(part_swaps(simplified(at.step)))
     if current().verify:
         verify(at.step)
 

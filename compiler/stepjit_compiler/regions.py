@@ -48,6 +48,15 @@ def required(step: Step) -> set[int]:
     return {slot for i, slot in reads.items() if i in used}
 
 
+def asked(region: Step) -> set[str]:
+    """Symbols that the region uses beside values that have them."""
+    extents = [extent for check in region.checks for extent in (check.a, check.b)]
+    for node in region.nodes:
+        extents += node.attr["dims"] if node.op == "_Dims" else ()
+    names = {name for extent in extents for name in dims.symbols(extent)}
+    return names.union(*(asked(inner) for node in region.nodes for _, inner in regions_of(node)))
+
+
 def parameters(node: Node, old: Sequence[Type], new: Sequence[Type]) -> list[Type]:
     """What the feeds of the node's regions become when its inputs, of types `old`, are of types `new`."""
     if node.op == "_If":

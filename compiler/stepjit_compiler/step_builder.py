@@ -223,8 +223,7 @@ class StepBuilder:
 
     def feed(self, index: int, origin: int = -1) -> Ref:
         found = self.feeds[index]
-        type_ = Type(found.dtype, tuple(map(self.resolve, found.dims)))
-        node = Node("_Feed", (), (("index", index),), (type_,), origin=origin)
+        node = Node("_Feed", (), (("index", index),), (self.resolved(found),), origin=origin)
         return Ref(self._append(node, ("_Feed", index)), 0)
 
     def read(self, slot: int, origin: int = -1) -> Ref:
@@ -313,6 +312,9 @@ class StepBuilder:
         while self._equal and isinstance(extent, Dim) and extent.symbols & self._equal.keys():
             extent = extent.substitute(self._equal)
         return extent
+
+    def resolved(self, type_: Type) -> Type:
+        return Type(type_.dtype, tuple(map(self.resolve, type_.dims)))
 
     def finish(
         self, fetches: Sequence[Ref], writes: Sequence[tuple[int, Ref]] = (), targets: Sequence[int] = ()

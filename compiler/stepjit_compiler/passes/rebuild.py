@@ -19,7 +19,9 @@ def rebuild(step: Step, builder: StepBuilder) -> Step:
 
     Raises StepFailure with the origin of a node that can't be built.
     """
-    builder.assume(step.checks)
+    # A region whose parameters' extents are no longer known finds out anew what it assumes of them.
+    told = {name for type_ in builder.feeds for extent in type_.dims for name in dims.symbols(extent)}
+    builder.assume([check for check in step.checks if dims.symbols(check.a) | dims.symbols(check.b) <= told])
     outputs: list[tuple[Ref, ...]] = []
     replaced: list[tuple[int, ...]] = []
     """By node: the nodes that now do its work, for `after` and targets."""
@@ -50,10 +52,11 @@ def _with_regions(
     step: Step, node: Node, builder: StepBuilder, inputs: Sequence[Ref], late: _LateExtents
 ) -> Node:
     """The node with its regions built again, for the types that its inputs have now."""
-    old, new = [step.type(ref) for ref in node.inputs], [builder.type(ref) for ref in inputs]
+    old, new = [step.type(ref) for ref in node.inputs], [builder.resolved(builder.type(ref)) for ref in inputs]
     feeds = regions.parameters(node, old, new)
     held = {name for type_ in old for extent in type_.dims for name in dims.symbols(extent)}
-    names = {name: builder.resolve(dims.symbol(name)) for name in held} | late.names
+    names = {name: dims.symbol(name) for name in held} | late.names
+    names = {name: builder.resolve(extent) for name, extent in names.items()}
     return regions.with_regions(node, lambda name, each: builder.region(regions.retyped(each, feeds, names)))
 
 

@@ -22,7 +22,7 @@ from stepjit_compiler.lowering import Alias
 from stepjit_compiler.passes.early_checks import checks_of
 from stepjit_compiler.passes.fuse import reader_of
 from stepjit_compiler.passes.simplify import SPREADING
-from stepjit_compiler.regions import CONTROL, has_effect, regions_of, renamed, required, with_regions
+from stepjit_compiler.regions import CONTROL, asked, has_effect, regions_of, renamed, required, with_regions
 from stepjit_compiler.step_builder import StepBuilder, is_late
 from stepjit_runtime import dtypes
 
@@ -301,7 +301,7 @@ def _feeds_of(region: Step, roots: Iterable[int]) -> set[int]:
 
 def _tellers(regions: Iterable[Step], chosen: set[int], others: Iterable[int]) -> set[int]:
     """Those of the other feeds that the regions need for extents: what `chosen` does not tell them."""
-    wanted = {name for region in regions for name in _asked(region)}
+    wanted = {name for region in regions for name in asked(region)}
     (*_, region) = regions
     wanted -= {name for k in chosen for extent in region.feeds[k].dims for name in dims.symbols(extent)}
     found = set()
@@ -311,15 +311,6 @@ def _tellers(regions: Iterable[Step], chosen: set[int], others: Iterable[int]) -
             wanted -= told
             found.add(k)
     return found
-
-
-def _asked(region: Step) -> set[str]:
-    """Symbols that the region uses beside values that have them."""
-    extents = [extent for check in region.checks for extent in (check.a, check.b)]
-    for node in region.nodes:
-        extents += node.attr["dims"] if node.op == "_Dims" else ()
-    names = {name for extent in extents for name in dims.symbols(extent)}
-    return names.union(*(_asked(inner) for node in region.nodes for _, inner in regions_of(node)))
 
 
 def _is_safe(region: Step, reader: StepBuilder, i: int) -> bool:

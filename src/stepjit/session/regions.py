@@ -7,6 +7,7 @@ loop whose variables grow compiles once or twice, and calls into native code twi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from stepjit.session.failures import extents_of, filled_in, op_error
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.ir import Step, StepFailure, Type
+from stepjit_compiler.ir import Check, Step, StepFailure, Type
 from stepjit_compiler.passes.rebuild import rebuild
 from stepjit_compiler.regions import retyped
 from stepjit_compiler.step_builder import StepBuilder
@@ -155,4 +156,13 @@ def _over(region: Step, signature: Sequence[Sequence[int | None]]) -> Step:
         feeds.append(Type(type_.dtype, extents))
         for was, now in zip(type_.dims, extents, strict=True):
             names.setdefault(str(was), now)
-    return rebuild(retyped(region, feeds, names), StepBuilder(feeds))
+    # What was known of the feeds' extents holds still: several may be one, or follow from others.
+    equal = [
+        Check("eq", now, dims.substitute(was, names), "the extents of a region's parameters do not agree", -1)
+        for type_, feed in zip(region.feeds, feeds, strict=True)
+        for was, now in zip(type_.dims, feed.dims, strict=True)
+    ]
+    told = {name for feed in feeds for extent in feed.dims for name in dims.symbols(extent)}
+    checks = tuple(check for check in equal if check.a != check.b and dims.symbols(check.b) <= told)
+    inside = retyped(region, feeds, names)
+    return rebuild(replace(inside, checks=(*checks, *inside.checks)), StepBuilder(feeds))
