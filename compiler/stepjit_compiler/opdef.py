@@ -176,12 +176,11 @@ def extent_text(extent: Extent | None) -> str:
 
 @dataclass(frozen=True)
 class OpDef:
-    """An op type: see `define`."""
+    """An op type: see `define`. What its texts say is found out when it is asked for: few steps use many types."""
 
     name: str
-    inputs: tuple[Arg, ...]
-    outputs: tuple[Arg, ...]
-    attrs: tuple[Attr, ...]
+    signature: str
+    attr_text: str
     infer: Callable[[Inference], Sequence[ShapeLike]]
     reference: Callable[..., Any] | None
     lower: Any
@@ -189,6 +188,22 @@ class OpDef:
     commutative: bool
     symbolic: bool
     resources: bool = False
+
+    @cached_property
+    def attrs(self) -> tuple[Attr, ...]:
+        return tuple(_parse_attr(text) for text in _split(self.attr_text))
+
+    @cached_property
+    def inputs(self) -> tuple[Arg, ...]:
+        return self._args(self.signature.partition("->")[0])
+
+    @cached_property
+    def outputs(self) -> tuple[Arg, ...]:
+        return self._args(self.signature.partition("->")[2])
+
+    def _args(self, text: str) -> tuple[Arg, ...]:
+        kinds = {attr.name: attr.type for attr in self.attrs}
+        return tuple(_parse_arg(each, kinds) for each in _split(text))
 
     @cached_property
     def attr(self) -> dict[str, Attr]:
@@ -240,17 +255,9 @@ def define(
     symbolic: the reference also works on object arrays of extents (ints and Dims), so shapes are computed through it.
     resources: the reference finds the session's `Resources` in attr `_resources`, the graph op's name in `_name`.
     """
-    parsed = tuple(_parse_attr(text) for text in _split(attrs))
-    kinds = {attr.name: attr.type for attr in parsed}
-    left, _, right = signature.partition("->")
     if infer is broadcasting and reference is not None:
         reference = _of_fitting_shapes(reference)
-    op = OpDef(
-        name,
-        tuple(_parse_arg(text, kinds) for text in _split(left)),
-        tuple(_parse_arg(text, kinds) for text in _split(right)),
-        parsed, infer, reference, lower, stateful, commutative, symbolic, resources,
-    )  # fmt: skip
+    op = OpDef(name, signature, attrs, infer, reference, lower, stateful, commutative, symbolic, resources)
     if name in _REGISTRY:
         raise ValueError(f"op type {name!r} is defined twice")
     _REGISTRY[name] = op
