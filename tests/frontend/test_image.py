@@ -146,13 +146,79 @@ def test_greedy_paths() -> None:
         (lambda: tf.image.decode_png(tf.constant(b"not a png")), tf.errors.InvalidArgumentError, "Invalid PNG data"),
         (lambda: tf.image.resize_bilinear(X, [0, 1]), tf.errors.InvalidArgumentError, "must be positive"),
         (lambda: tf.image.resize_bilinear(X[0], [3, 1]), ValueError, "must be rank 4"),
-        (lambda: tf.image.crop_and_resize(X, [[0.0] * 4], [2], [1, 1]), tf.errors.InvalidArgumentError, "outside"),
+        (lambda: tf.image.crop_and_resize(X, [[0.0] * 4], [2], [1, 1]), tf.errors.OutOfRangeError, "outside"),
         (lambda: tf.image.central_crop(U, 0.0), ValueError, "within"),
         (lambda: tf.image.crop_to_bounding_box(U, 0, 5, 2, 2), ValueError, "width must be >= target"),
-        (lambda: tf.image.flip_left_right(U[0]), ValueError, "must have either 3 or 4"),
+        (lambda: tf.image.flip_left_right(U[0]), ValueError, "must be at least three-dimensional"),
         (lambda: tf.image.non_max_suppression(X[0, :2, :4, 0], [1.0, 2.0], 2, 1.5), tf.errors.InvalidArgumentError, "iou_threshold"),
     ],
 )  # fmt: skip
 def test_mistakes(build: Any, error: Any, text: str) -> None:
     with pytest.raises(error, match=text):
         run(build)
+
+
+# Figures of the legacy cubic, of areas, and of what is random, as TensorFlow gives them.
+def test_cubic_and_area_figures() -> None:
+    row = line(0, 10, 20, 30)
+    cubic = run(lambda x: tf.image.resize_bicubic(x, [1, 8]), row).ravel()
+    np.testing.assert_allclose(cubic, [0, 4.0625, 10, 15, 20, 25.9375, 30, 30.9375], atol=1e-5)
+    area = run(lambda x: tf.image.resize_area(x, [1, 3]), row).ravel()
+    np.testing.assert_allclose(area, [2.5, 15, 27.5], atol=1e-5)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_gradient_of_the_cubic_is_its_adjoint(centred: bool) -> None:
+    weights = RNG.random((2, 9, 3, 3)).astype(np.float32)
+
+    def build(x: Any, w: Any) -> Any:
+        y = tf.image.resize_bicubic(x, [9, 3], half_pixel_centers=centred)
+        return [y, tf.gradients(y, x, w)[0]]
+
+    y, back = run(build, X, weights)
+    np.testing.assert_allclose((back * X).sum(), (weights * y).sum(), rtol=1e-4)
+
+
+def test_sizes_may_be_known_only_in_the_run() -> None:
+    image, size = tf.placeholder(tf.uint8, [None, None, 3]), tf.placeholder(tf.int32, [])
+    both = [
+        tf.image.resize_image_with_crop_or_pad(image, size, 4), tf.image.central_crop(image, 0.5),
+        tf.image.resize_images(image, [2, 2], preserve_aspect_ratio=True),
+    ]  # fmt: skip
+    assert [each.shape.as_list() for each in both] == [[None, 4, 3], [None, None, 3], [None, None, 3]]
+    with tf.Session() as session:
+        found = session.run(both, {image: U, size: 6})
+        assert [each.shape for each in found] == [(6, 4, 3), (2, 4, 3), (1, 2, 3)]
+        with pytest.raises(tf.errors.InvalidArgumentError, match="height must be >= target"):
+            session.run(tf.image.crop_to_bounding_box(image, size, 0, 1, 1), {image: U, size: 4})
+
+
+def test_random_parts_are_tensorflows() -> None:
+    box = np.float32([[[0.1, 0.2, 0.5, 0.6], [0.3, 0.3, 0.9, 0.9]]])
+    with tf.Graph().as_default(), tf.Session() as session:
+        part = tf.image.sample_distorted_bounding_box([60, 50, 3], box, seed=1, seed2=2)
+        runs = [session.run(part) for _ in range(3)]
+    assert [begin.tolist() + size.tolist() for begin, size, _ in runs] == [
+        [7, 1, 0, 47, 46, -1], [21, 10, 0, 24, 24, -1], [34, 4, 0, 18, 19, -1],
+    ]  # fmt: skip
+    np.testing.assert_allclose(runs[0][2].ravel()[:2], runs[0][0][:2] / [60, 50], atol=1e-6)
+
+
+def test_similarity() -> None:
+    a = RNG.random((2, 20, 18, 3)).astype(np.float32)
+    np.testing.assert_allclose(run(lambda x: tf.image.ssim(x, x, 1.0), a), [1, 1], atol=1e-6)
+    lower = run(lambda x: tf.image.ssim(x, x * 0.5, 1.0), a)
+    assert (lower < 0.9).all()
+    np.testing.assert_allclose(run(lambda x: tf.image.psnr(x, x + 0.1, 1.0), a), [20, 20], atol=1e-4)
+    with pytest.raises(ValueError, match="smaller than filter_size"):
+        run(lambda x: tf.image.ssim(x[:, :5], x[:, :5], 1.0), a)
+
+
+def test_boxes_that_overlap_lose_score() -> None:
+    boxes = np.float32([[0, 0, 1, 1], [0, 0, 1, 0.9], [2, 2, 3, 3]])
+    chosen, scores = run(
+        lambda b, s: tf.image.non_max_suppression_with_scores(b, s, 3, 1.0, 0.1, soft_nms_sigma=0.5), boxes,
+        np.float32([0.8, 0.9, 0.7]),
+    )  # fmt: skip
+    assert chosen.tolist() == [1, 2, 0]
+    np.testing.assert_allclose(scores, [0.9, 0.7, 0.8 * np.exp(-(0.9**2))], rtol=1e-5)

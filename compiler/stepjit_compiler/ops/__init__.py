@@ -29,6 +29,11 @@ from stepjit_compiler.ops import fake_quant as fake_quant
 from stepjit_compiler.ops import fill as fill
 from stepjit_compiler.ops import fourier as fourier
 from stepjit_compiler.ops import gather as gather
+from stepjit_compiler.ops import image_boxes as image_boxes
+from stepjit_compiler.ops import image_colors as image_colors
+from stepjit_compiler.ops import image_crops as image_crops
+from stepjit_compiler.ops import image_sampling as image_sampling
+from stepjit_compiler.ops import image_suppression as image_suppression
 from stepjit_compiler.ops import images as images
 from stepjit_compiler.ops import linalg as linalg
 from stepjit_compiler.ops import matmul as matmul

@@ -20,6 +20,13 @@ from stepjit_runtime.dtypes import DType
 
 
 @contextlib.contextmanager
+def init_scope() -> Iterator[None]:
+    """A block whose ops are made outside all branches and loops, and wait for nothing; in the current name scope."""
+    with outermost() as graph, graph.control_dependencies(None):
+        yield
+
+
+@contextlib.contextmanager
 def outermost() -> Iterator[Graph]:
     """A block whose ops are made outside all regions, in the current name scope; gives that graph."""
     graph = get_default_graph()

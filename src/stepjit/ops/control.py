@@ -117,6 +117,11 @@ def _identity_grad(op: Operation, grad: Tensor) -> Tensor:
     return grad
 
 
+def guarantee_const(input: Any, name: str | None = None) -> Tensor:
+    """The same value, with the promise that it never changes."""
+    return apply_op("GuaranteeConst", input=input, name=name)
+
+
 def identity_n(input: Any, name: str | None = None) -> list[Tensor]:
     """New tensors with the same values, in one op."""
     return apply_op("IdentityN", input=input, name=name)

@@ -18,6 +18,7 @@ from stepjit.framework.collections import (
 )  # fmt: skip
 from stepjit.framework.convert import constant, convert_to_tensor, register_tensor_conversion_function
 from stepjit.framework.device import DeviceSpec
+from stepjit.framework.func_graph import init_scope
 from stepjit.framework.graph import Graph
 from stepjit.framework.graph_keys import GraphKeys
 from stepjit.framework.indexed_slices import IndexedSlices
@@ -28,8 +29,8 @@ from stepjit.framework.shape import Dimension, TensorShape, dimension_at_index, 
 from stepjit.framework.stack import get_default_graph, reset_default_graph
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.control import (
-    Assert, check_numerics, group, identity, identity_n, no_op, placeholder, placeholder_with_default, stop_gradient,
-    tuple,
+    Assert, check_numerics, group, guarantee_const, identity, identity_n, no_op, placeholder,
+    placeholder_with_default, stop_gradient, tuple,
 )  # fmt: skip
 from stepjit.session import InteractiveSession, Session, get_default_session
 from stepjit_runtime import errors
@@ -60,6 +61,12 @@ def __getattr__(name: str) -> Any:
         from stepjit.framework import tensor_proto
 
         return getattr(tensor_proto, name)
+    if name == "compat":
+        return importlib.import_module("stepjit.compat")
+    if name == "TensorSpec":
+        from stepjit.framework.tensor_spec import TensorSpec
+
+        return TensorSpec
     if name in ("contrib", "graph_util", "nest"):
         return importlib.import_module(f"stepjit.compat.v1.{name}")
     if name == "import_graph_def":
