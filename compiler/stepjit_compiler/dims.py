@@ -189,6 +189,13 @@ def never_one(extent: Extent | None) -> bool:
     return factor > 0 and all(isinstance(atom, Symbol) and atom.name.startswith("s") for atom in product_)
 
 
+def is_rising(extent: Extent) -> bool:
+    """Whether larger extents for its symbols surely make it no smaller."""
+    if isinstance(extent, int):
+        return True
+    return all(factor > 0 and all(map(_rising_atom, product)) for product, factor in extent.terms if product)
+
+
 def at_most(a: Extent, b: Extent) -> bool:
     """Whether a <= b for all values of the symbols; False when unsure."""
     difference = b - a
@@ -343,6 +350,14 @@ def _natural_atom(atom: Atom) -> bool:
     if atom.function == "max":
         return is_natural(atom.left) or is_natural(atom.right)
     return is_natural(atom.left) and is_natural(atom.right)
+
+
+def _rising_atom(atom: Atom) -> bool:
+    if not isinstance(atom, Apply):
+        return True
+    if atom.function == "floordiv":
+        return is_rising(atom.left) and isinstance(atom.right, int) and atom.right > 0
+    return atom.function in ("min", "max") and is_rising(atom.left) and is_rising(atom.right)
 
 
 def _substitute(atom: Atom, values: Mapping[str, Extent]) -> Extent:

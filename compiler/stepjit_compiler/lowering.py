@@ -13,6 +13,7 @@ Update       new values of variables, computed by other ops
 Control      a branch or a loop over Steps that stand in the op's attrs
 Matrices     an algorithm on small square matrices
 Generate     random numbers from a Philox stream
+Distinct     integers numbered by a hash table
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepjit_runtime.errors import INVALID_ARGUMENT
+
+OUTSIDE = "indices{place} = {value} is not in [0, {bound})"
 
 
 def always(call: Any) -> bool:
@@ -51,16 +54,28 @@ class Indexed:
     when: Callable[[Any], bool] = always
     checks: Callable[[Any], Sequence[Check]] = lambda call: ()
     cost: float = 1.0
+    born: int | None = None
+    """The int64 scalar input that tells the result's first extent, which is only known in mid-step; input 0 has no
+    fewer rows."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Every element of input `indices` must be >= 0 and < `bound` (an extent); `message` has {at}, {value}, {bound}."""
+    """Every element of input `indices` must be >= 0 and < `bound` (an extent).
+
+    `message` has {at} (the element's number), {place} (its coordinates in brackets; nothing for a scalar), {value},
+    {bound}, {row} (the values there of all columns), {shape} (the extents in `shape`), {op} (the op's name).
+    """
 
     indices: int
     bound: Any
-    message: str = "indices[{at}] = {value} is not in [0, {bound})"
+    message: str = OUTSIDE
     code: int = INVALID_ARGUMENT
+    columns: tuple[tuple[int, Any], ...] = ()
+    """Further inputs of the shape of `indices`, with their bounds: an index of several numbers is all of them."""
+    shape: tuple[Any, ...] = ()
+    negatives: bool = False
+    """Whether an index may be below 0."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,8 @@ class Scatter:
 
     emit: Callable[..., Any]
     when: Callable[[Any], bool] = always
-    message: str = "indices[{at}] = {value} is not in [0, {bound})"
+    message: str = OUTSIDE
+    """As that of a `Check`; nothing where the indices were checked when they were made."""
 
 
 @dataclass(frozen=True)
@@ -186,3 +202,13 @@ class Generate:
     def chooses(self) -> bool:
         """Whether input 0 is what is chosen from, rather than a shape."""
         return self.distribution in ("classes", "shuffled")
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Input 0 is a vector of integers: for each the number of its value, where each value is first, how many there are.
+
+    Values are numbered in the order of their first places; the second output has as many elements as the input.
+    """
+
+    when: Callable[[Any], bool] = always

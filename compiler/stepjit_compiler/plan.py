@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
+from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Extent, Shape
 from stepjit_compiler.ir import Ref, Step
+from stepjit_compiler.lowering import Indexed
 
 
 @dataclass(frozen=True)
@@ -16,9 +19,10 @@ class Kernel:
 
     kind: str
     """`loop`, `product` (a matrix product or a convolution, with its epilogue), `filter` (a gradient for filters),
-    `blas`, `assemble`, `split`, `scatter`, `random` (numbers), `matrices` (an algorithm on small ones), `check` (of
-    its nodes' indices, which nothing is computed from yet), `assume` (a region's checks of extents), `host`, or
-    `if` and `while`, whose code is that of the kernels in their regions."""
+    `blas`, `assemble`, `split`, `scatter`, `random` (numbers), `matrices` (an algorithm on small ones), `distinct` (a
+    hash table), `born` (a result whose first extent an input tells), `check` (of its nodes' indices, which nothing is
+    computed from yet), `assume` (a region's checks of extents), `host`, or `if` and `while`, whose code is that of the
+    kernels in their regions."""
     nodes: tuple[int, ...]
     """Nodes computed, in order; a node may be computed by several kernels where that is cheaper than to store it."""
     inputs: tuple[Ref, ...]
@@ -84,6 +88,11 @@ class Plan:
     first_constant: int = 0
     """The number that this plan's first constant has in the program."""
 
+    @cached_property
+    def most_born(self) -> Mapping[str, Extent]:
+        """By extent that native code brings up in mid-step, here or in a region: what it is at most."""
+        return most_born(self.walk_steps())
+
     def plans(self) -> Iterator[Plan]:
         """This plan and those of all regions."""
         yield self
@@ -114,3 +123,27 @@ class Plan:
                     yield from region.walk()
             else:
                 yield self, kernel
+
+    def walk_steps(self) -> Iterator[tuple[Step, Kernel]]:
+        """As `walk`, with steps in place of plans."""
+        for plan, kernel in self.walk():
+            yield plan.step, kernel
+
+
+def births(step: Step, kernel: Kernel) -> list[tuple[str, Ref, Extent]]:
+    """(symbol, the value that is its number, an extent that it is at most) for a `born` kernel; none for others."""
+    if kernel.kind != "born":
+        return []
+    node = step.nodes[kernel.nodes[0]]
+    op = opdef.lookup(node.op)
+    assert op is not None and isinstance(op.lower, Indexed) and op.lower.born is not None
+    return [(str(node.types[0].dims[0]), node.inputs[op.lower.born], step.type(node.inputs[0]).dims[0])]
+
+
+def most_born(kernels: Iterable[tuple[Step, Kernel]]) -> dict[str, Extent]:
+    """By extent that native code brings up in mid-step: what it is at most."""
+    most: dict[str, Extent] = {}
+    for step, kernel in kernels:
+        for name, _, bound in births(step, kernel):
+            most[name] = dims.substitute(bound, most)
+    return most

@@ -13,7 +13,7 @@ import numpy as np
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Attrs, Check, Literal, Node, Ref, Slot, Step, Type
-from stepjit_compiler.lowering import Composite, Control, always
+from stepjit_compiler.lowering import Composite, Control, Indexed, always
 from stepjit_compiler.opdef import Call, Inference, OpDef, ShapeLike
 from stepjit_compiler.regions import CONTROL, first_born, renamed
 from stepjit_runtime import dtypes
@@ -211,6 +211,11 @@ class StepBuilder:
         after = tuple(sorted(born))
         node = Node("_Dims", (), (("dims", flat),), (Type(dtype, shape),), after, self.origin)
         return Ref(self._append(node, ("_Dims", flat, dtype, shape)), 0)
+
+    def born_by(self, extent: Extent) -> Node | None:
+        """The node whose result tells the extent in mid-step; None for other extents."""
+        index = self._births.get(str(extent))
+        return None if index is None else self.nodes[index]
 
     def reduce(self, name: str, value: Ref, axes: Sequence[int], keep_dims: bool = False) -> Ref:
         found: Ref = self.op(name, value, self.const(list(axes), dtypes.int32), keep_dims=keep_dims)
@@ -420,7 +425,8 @@ class StepBuilder:
             if any(is_late(e) for t in node.types for e in t.dims if e.__class__ is not int):
                 own = {name for t in ins for extent in t.dims for name in dims.symbols(extent)}
                 late = {s for t in node.types for e in t.dims for s in dims.symbols(e) if s.startswith("h")}
-                if not late <= own and not self._extents_known(node):
+                told = isinstance(lower, Indexed) and lower.born is not None
+                if not told and not late <= own and not self._extents_known(node):
                     return False
         return lower.when is always or bool(lower.when(self.call(node)))
 

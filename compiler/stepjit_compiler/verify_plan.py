@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepjit_compiler import dims
+from stepjit_compiler import dims, opdef
 from stepjit_compiler.ir import Ref
+from stepjit_compiler.lowering import Scatter
 from stepjit_compiler.passes.fuse import SOURCES, root_of
 from stepjit_compiler.plan import Plan
 
@@ -96,11 +97,19 @@ def overlaps(plan: Plan, values: Mapping[str, int]) -> list[tuple[Ref, Ref]]:
             buffer = plan.buffers[ref]
             if buffer.kind == "arena" and buffer.number < len(plan.areas):
                 start = dims.evaluate(plan.areas[buffer.number].offset, values)
-                stop = start + dims.evaluate(plan.step.type(ref).bytes, values)
+                stop = start + dims.evaluate(plan.areas[buffer.number].bytes, values)
                 lives.append((ref, k, last.get(ref, k), start, stop))
     return [
         (a[0], b[0])
         for n, a in enumerate(lives)
         for b in lives[n + 1 :]
-        if a[1] <= b[2] and b[1] <= a[2] and a[3] < b[4] and b[3] < a[4]
+        if a[1] <= b[2] and b[1] <= a[2] and a[3] < b[4] and b[3] < a[4] and not _becomes(plan, a[0], b[0])
     ]
+
+
+def _becomes(plan: Plan, old: Ref, new: Ref) -> bool:
+    """Whether `new` is `old` with rows changed in place."""
+    node = plan.step.nodes[new.node]
+    op = opdef.lookup(node.op)
+    scatter = op is not None and isinstance(op.lower, Scatter)
+    return scatter and root_of(plan.step, node.inputs[0]) == old and plan.buffers[old] == plan.buffers[new]

@@ -25,7 +25,7 @@ CONTEXT = _offsets((
     "next_entry",  # function: the entry of another variant, tried when a feed does not fit this one; or null
     "next_context",  # its context
     "slow",  # Python callable (reason, arguments, keyword names or None) -> the call's result
-    "fail",  # Python callable (failure, at, value, bound); raises
+    "fail",  # Python callable (failure, at, value, bound, *more); raises
     "kind",  # how results are packed: PACK_*
     "count",  # how many indices
     "indices",  # i64 *: result numbers; -1 stands for None

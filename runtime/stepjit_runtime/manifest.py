@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -49,11 +50,27 @@ class CheckText:
 
 @dataclass(frozen=True)
 class FailureText:
-    """A check inside a kernel; `{at}`, `{value}`, `{bound}` in the message are filled in."""
+    """A check inside a kernel, and how to tell its failure: see `told`."""
 
     message: str
     origin: int
     code: int
+    more: tuple[str, ...] = ()
+
+    def told(self, op: str, at: int, value: int, bound: int, more: Sequence[int]) -> str:
+        """The message about op `op` with the numbers that native code gave; `more` says what those at the end are."""
+        numbers: dict[str, list[int]] = {"place": [], "row": [], "shape": []}
+        for name, number in zip(self.more, more):
+            numbers[name].append(number)
+        place: list[int] = []
+        rest = at
+        for extent in reversed(numbers["place"]):
+            rest, here = divmod(rest, extent)
+            place.insert(0, here)
+        return self.message.format(
+            op=op, at=at, value=value, bound=bound, place=f"[{','.join(map(str, (rest, *place)))}]",
+            row=", ".join(map(str, numbers["row"])), shape=",".join(map(str, numbers["shape"])),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ What the callable is given, and native code calls:
         of the feed, check or slot. `args` is a tuple of the positional values followed by those of the keywords in
         `names` (a tuple, or None). It converts, compiles, waits or raises, then calls the step again by
         `reenter(callable, args)`, and returns the step's result.
-    fail(failure, at, value, bound)
+    fail(failure, at, value, bound, *more)
         A kernel's check failed: `failure` counts through `manifest.failures`. Must raise. Everything the step held has
         been released, the GIL is held. With failure -1 memory ran out, and `at` is Python's error, or None.
     hosts[k](*arrays) -> tuple of arrays

@@ -59,7 +59,7 @@ PROTOTYPES = {
     "sj_boxed": "ptr @sj_boxed(i32, ptr, ptr, ptr, i64)",
     "sj_copy_objects": "void @sj_copy_objects(ptr, ptr, i64)",
     "sj_drop": "void @sj_drop(ptr, i64)",
-    "sj_fail": "ptr @sj_fail(ptr, i64, ptr) cold",
+    "sj_failed": "ptr @sj_failed(ptr, i64, ptr, i64) cold",
     "sj_host": "ptr @sj_host(ptr, i64, ptr, i64)",
     "sj_pack": "ptr @sj_pack(ptr, ptr)",
     "sj_same_dtype": "i1 @sj_same_dtype(ptr, ptr) cold",
@@ -140,9 +140,9 @@ call:
 """
 
 _FAIL = f"""
-define ptr @sj_fail(ptr %context, i64 %base, ptr %status) {{
+define ptr @sj_failed(ptr %context, i64 %base, ptr %status, i64 %words) {{
 entry:
-  %all = call ptr @PyTuple_New(i64 4)
+  %all = call ptr @PyTuple_New(i64 %words)
   %none = icmp eq ptr %all, null
   br i1 %none, label %lost, label %head
 lost:
@@ -157,7 +157,7 @@ head:
   %number = call ptr @PyLong_FromLongLong(i64 %n)
   call i32 @PyTuple_SetItem(ptr %all, i64 %i, ptr %number)
   %i1 = add i64 %i, 1
-  %done = icmp eq i64 %i1, 4
+  %done = icmp eq i64 %i1, %words
   br i1 %done, label %call, label %head
 call:
   %fp = getelementptr i8, ptr %context, i64 {_context("fail")}

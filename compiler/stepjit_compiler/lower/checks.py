@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import reduce
 
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Extent
+from stepjit_compiler.ir import Type
 from stepjit_compiler.lower.builder import Builder, Value
 from stepjit_compiler.lower.index import LoopVar
 from stepjit_compiler.lower.kernel_code import Failure
@@ -14,6 +16,7 @@ from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lowering import Check
 from stepjit_compiler.passes.early_checks import checks_of
 from stepjit_runtime import dtypes
+from stepjit_runtime.dtypes import DType
 
 
 def emit_checks(point: Point) -> None:
@@ -28,23 +31,43 @@ def emit_checks(point: Point) -> None:
 
 def _emit_check(point: Point, i: int, check: Check) -> None:
     b, node = point.b, point.step.nodes[i]
-    ref = node.inputs[check.indices]
-    type_ = point.step.type(ref)
+    type_ = point.step.type(node.inputs[check.indices])
     number = len(point.failures)
-    point.failures.append(Failure(check.message, node.origin, check.code))
-    bound = point.extent(check.bound)
-    size = dims.product(type_.dims)
+    columns = ((check.indices, check.bound), *check.columns)
     with point.scope():
-        loop = b.begin_loop(b.int64(0), point.extent(size), 1)
-        value = b.convert(point.element(ref, point.var(LoopVar(loop.index))), dtypes.int64)
-        unsigned = Value(value.ref, dtypes.uint64)
-        outside = b.compare("ge", unsigned, Value(bound.ref, dtypes.uint64))
-        fail_if(b, outside, (b.int64(number), loop.index, value, bound))
+        loop = b.begin_loop(b.int64(0), point.extent(dims.product(type_.dims)), 1)
+        at = point.var(LoopVar(loop.index))
+        values = [b.convert(point.element(node.inputs[k], at), dtypes.int64) for k, _ in columns]
+        bounds = [point.extent(bound) for _, bound in columns]
+        kind = dtypes.int64 if check.negatives else dtypes.uint64
+        outside = [_reaches(b, value, bound, kind) for value, bound in zip(values, bounds, strict=True)]
+        bad = reduce(b.or_, outside)
+        more = _more(point, check, type_, values)
+        message = check.message if type_.dims else check.message.replace("{place}", "")
+        point.failures.append(Failure(message, node.origin, check.code, tuple(name for name, _ in more)))
+        fail_if(b, bad, (b.int64(number), loop.index, values[0], bounds[0], *(value for _, value in more)))
         b.end_loop(loop)
 
 
+def _reaches(b: Builder, value: Value, bound: Value, kind: DType) -> Value:
+    """value >= bound; what is negative is beyond all bounds where both are taken for unsigned."""
+    return b.compare("ge", Value(value.ref, kind), Value(bound.ref, kind))
+
+
+def _more(point: Point, check: Check, indices: Type, values: Sequence[Value]) -> list[tuple[str, Value]]:
+    """The numbers that the message needs beside the usual ones, by what they are for."""
+    found: list[tuple[str, Value]] = []
+    if "{place}" in check.message:
+        found += [("place", point.extent(extent)) for extent in indices.dims[1:]]
+    if "{row}" in check.message:
+        found += [("row", value) for value in values]
+    if "{shape}" in check.message:
+        found += [("shape", point.extent(extent)) for extent in check.shape]
+    return found
+
+
 def fail_if(b: Builder, condition: Value, status: Sequence[Value]) -> None:
-    """Return from the kernel with a failure where the condition holds; `status` are the four numbers that tell it."""
+    """Return from the kernel with a failure where the condition holds; `status` are the numbers that tell it."""
     bad, good = b.label("bad"), b.label("good")
     b.branch_if(condition, bad, good, unlikely=True)
     b.start(bad)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower.builder import Value
@@ -19,7 +20,7 @@ from stepjit_compiler.lower.entry_regions import Regions
 from stepjit_compiler.lower.entry_storage import born_later
 from stepjit_compiler.lower.entry_text import ARRAY
 from stepjit_compiler.lower.kernel_code import KernelCode, Stream
-from stepjit_compiler.plan import Buffer, Kernel, Plan
+from stepjit_compiler.plan import Buffer, Kernel, Plan, births
 from stepjit_runtime import abi, dtypes
 
 _PLAIN_SCALARS = frozenset(
@@ -92,13 +93,18 @@ class Entry(Regions):
             elif kernel.kind == "while":
                 self.loop(kernel)
             else:
+                for name, count, _ in births(self.step, kernel):
+                    self.extents.bind(name, self.b.load(self.pointer(count), dtypes.int64))
                 self._kernel(*next(self.native))
 
     def _leave_python(self) -> None:
         """Let go of the GIL around long native work; steps that touch variables count themselves in first."""
         cost: Extent = 0
+        most = self.plan.most_born
         for code in self.codes:
-            cost = cost + code.cost
+            each = dims.substitute(code.cost, most)
+            if not born_later((each,)):
+                cost = cost + each
         if self.has_hosts or (isinstance(cost, int) and cost <= abi.RELEASE_NS and not self.has_loops):
             return
         if self.has_loops:
@@ -231,7 +237,8 @@ class Entry(Regions):
             self._return_to_python()
             self._release(0)
             assert self.status is not None
-            error = self.b.assign(f"call ptr @sj_fail(ptr %context, {base!r}, ptr {self.status.ref})", None)
+            args = f"ptr %context, {base!r}, ptr {self.status.ref}, i64 {self.status_words}"
+            error = self.b.assign(f"call ptr @sj_failed({args})", None)
             self.b.raw(f"ret ptr {error.ref}")
         if self.interruptions:
             self.b.start("interrupted")

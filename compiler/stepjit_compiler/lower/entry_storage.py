@@ -45,7 +45,8 @@ class Storage(Guards):
     def _prepare(self) -> None:
         """What kernels write to, as far as its size is known now."""
         self.owned = self.cell(max(1, self.owned_count))
-        self.status = self.cell(4, "i64", clear=False) if any(code.failures for code in self.codes) else None
+        self.status_words = max((code.words for code in self.codes), default=0)
+        self.status = self.cell(self.status_words, "i64", clear=False) if self.status_words else None
         if self.pinned:
             self._count_in("pins", 1)
         for k, ref in enumerate(self.plan.outputs):

@@ -11,11 +11,14 @@ from stepjit_compiler.ir import Ref
 
 @dataclass(frozen=True)
 class Failure:
-    """How a failed check is told: `{at}`, `{value}` and `{bound}` in `message` are filled in; `origin` names the op."""
+    """How a failed check is told: the fields of a `lowering.Check`'s message are filled in; `origin` names the op."""
 
     message: str
     origin: int
     code: int = 3
+    more: tuple[str, ...] = ()
+    """What the numbers behind the first four are for: `place` (an extent of the indices, from the second on), `row`
+    (the number there of a column) or `shape` (an extent)."""
 
 
 class Stream(NamedTuple):
@@ -29,8 +32,8 @@ class KernelCode:
     """`define internal void|i1 @symbol(...)`.
 
     Parameters in order: where `failures` isn't empty, first `ptr %status`; then one `ptr` or `i64` per `params`.
-    With failures the function returns i1 true after it stored four i64 at %status: number of the failure, {at}
-    (flat position), {value}, {bound}; i1 false when all is well. It has then written nothing.
+    With failures the function returns i1 true after it stored i64 numbers at %status: that of the failure, {at}
+    (flat position), {value}, {bound}, and the failure's `more`; i1 false when all is well. It has then written nothing.
     """
 
     symbol: str
@@ -44,3 +47,8 @@ class KernelCode:
     """Estimated nanoseconds, over the symbols."""
     scratch: Extent = 0
     """Bytes of scratch memory; when not 0, the last parameter is a 64-byte aligned `ptr %scratch`."""
+
+    @property
+    def words(self) -> int:
+        """How many numbers a failure may store."""
+        return max((4 + len(failure.more) for failure in self.failures), default=0)

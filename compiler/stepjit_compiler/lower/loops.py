@@ -306,8 +306,7 @@ class LoopNest:
             elif since == number:
                 value = self.p.at(Ref(i, 0), self._full_position(variables))
                 self.p.store_at(self.b.splat(value, lanes), self._spills[i], where)
-        for ref in stores:
-            self._store(ref, variables)
+        self.p.store_all(stores, lambda ref: self._position(self.maps[ref.node], variables))
         return self._accumulate(reductions, variables, carried, lanes)
 
     def _row_position(self, reduced: Sequence[tuple[int, ...]], variables: dict[int, Index]) -> Index:

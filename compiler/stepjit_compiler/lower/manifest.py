@@ -39,7 +39,7 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str, traced: bo
         constants=tuple(_constant(each.step.nodes[ref.node]) for each in plan.plans() for ref in each.constants),
         imports=tuple(imports(text)),
         checks=tuple(CheckText(c.holds, str(c.a), str(c.b), c.message, c.origin) for c in step.checks),
-        failures=tuple(FailureText(f.message, f.origin, f.code) for code in kernels for f in code.failures),
+        failures=tuple(FailureText(f.message, f.origin, f.code, f.more) for code in kernels for f in code.failures),
         hosts=tuple(
             _host(each, each.step.nodes[kernel.nodes[0]]) for each, kernel in plan.walk() if kernel.kind == "host"
         ),

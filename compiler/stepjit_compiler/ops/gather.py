@@ -119,8 +119,7 @@ def _bound_check(call: Any, bound: Extent) -> list[Check]:
     known = known_ints(call, 1)
     if known is not None and isinstance(bound, int) and all(0 <= each < bound for each in known):
         return []
-    message = "indices[{at}] = {value} is not in [0, {bound})"
-    return [Check(1, bound, message if call.inputs[1].dims else message.replace("[{at}]", ""))]
+    return [Check(1, bound)]
 
 
 def _gather_v2_shape(x: Inference) -> list[ShapeLike]:
@@ -248,8 +247,10 @@ def _emit_gather_columns(k: Any, call: Any, output: int, index: Any) -> Any:
 
 
 def _column_checks(call: Any) -> list[Check]:
-    message = "indices[{at}] = [.., {value}, ..] does not index into param shape: {value} is not in [0, {bound})"
-    return [Check(i, call.inputs[0].dims[i - 1], message) for i in range(1, call.count)]
+    shape = call.inputs[0].dims
+    message = "indices{place} = [{row}] does not index into param shape [{shape}], node name: {op}"
+    others = tuple((i, shape[i - 1]) for i in range(2, call.count))
+    return [Check(1, shape[0], message, columns=others, shape=shape)]
 
 
 define(

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_compiler.lowering import Composite, Scatter
+from stepjit_compiler import dims
+from stepjit_compiler.lowering import Check, Composite, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
-from stepjit_compiler.ops.arguments import at_least, brief, filled, integers, safe_shape, shape_input
+from stepjit_compiler.ops.arguments import at_least, brief, filled, follows, integers, safe_shape, shape_input
 from stepjit_compiler.ops.gather import checked_places
+from stepjit_runtime import dtypes
 
 # --- TensorScatterUpdate, TensorScatterAdd, TensorScatterSub, TensorScatterMin, TensorScatterMax ---
 
@@ -81,20 +83,29 @@ def scattered(
     return into
 
 
-def _rows(call: Any) -> bool:
-    """Whole rows, named by one number each; that the updates fit, the shape rule has seen to."""
-    return bool(call.inputs[1].dims) and call.inputs[1].dims[-1] == 1
+def _depth_known(call: Any, indices: int = 1) -> bool:
+    """Whether each place is so many numbers, one at least; that the updates fit, the shape rule has seen to."""
+    extents = call.inputs[indices].dims
+    return bool(extents) and isinstance(extents[-1], int) and extents[-1] > 0
 
 
-_MESSAGE = "indices[{at}] = [{value}] does not index into shape [{bound}"
+def _expand_scatter(kind: bytes) -> Callable[..., Any]:
+    """Rows of the tensor with the indexed axes made one, changed at the numbers that the places have on that axis."""
 
-_CHANGES: dict[str, tuple[Any, Callable[..., Any]]] = {
-    "Update": (None, lambda b, call, old, new: new),
-    "Add": (np.add, lambda b, call, old, new: b.add(old, new)),
-    "Sub": (np.subtract, lambda b, call, old, new: b.sub(old, new)),
-    "Min": (np.minimum, lambda b, call, old, new: b.minimum(old, new)),
-    "Max": (np.maximum, lambda b, call, old, new: b.maximum(old, new)),
-}
+    def expand(x: Any, call: Any, tensor: Any, indices: Any, updates: Any) -> Any:
+        shape, depth = call.inputs[0].dims, call.inputs[1].dims[-1]
+        columns = x.op("Unpack", indices, num=depth, axis=-1)
+        whole = x.dims(shape, dtypes.int64)
+        places = x.op("_FlatPlaces", whole, *(columns if depth > 1 else (columns,)))
+        flat = x.op("Reshape", tensor, x.dims((dims.product(shape[:depth]), *shape[depth:]), dtypes.int64))
+        return x.op("Reshape", x.op("_ScatterFlat", flat, places, updates, kind=kind), whole)
+
+    return expand
+
+
+_CHANGES: dict[str, Any] = {
+    "Update": None, "Add": np.add, "Sub": np.subtract, "Min": np.minimum, "Max": np.maximum,
+}  # fmt: skip
 
 
 def _tensor_scatter(change: Any) -> Callable[..., np.ndarray]:
@@ -104,13 +115,13 @@ def _tensor_scatter(change: Any) -> Callable[..., np.ndarray]:
     return reference
 
 
-for _name, (_change, _emit) in _CHANGES.items():
+for _name, _change in _CHANGES.items():
     _indices = "int16|int32|int64|uint16" if _name == "Update" else "index"
     define(
         f"TensorScatter{_name}", "tensor: T, indices: Tindices, updates: T -> output: T",
         f"T: type, Tindices: type in {_indices}, bad_indices_policy: string = ''",
         infer=_tensor_scatter_shape, reference=_tensor_scatter(_change),
-        lower=Scatter(_emit, when=_rows, message=_MESSAGE),
+        lower=Composite(_expand_scatter(_name.lower().encode()), when=_depth_known),
     )  # fmt: skip
 
 # --- ScatterNdNonAliasingAdd ---
@@ -118,7 +129,41 @@ define(
     "ScatterNdNonAliasingAdd", "input: T, indices: Tindices, updates: T -> output: T",
     "T: type in number|bool, Tindices: type in index, bad_indices_policy: string = ''",
     infer=_tensor_scatter_shape, reference=_tensor_scatter(np.add),
-    lower=Scatter(_CHANGES["Add"][1], when=_rows, message=_MESSAGE),
+    lower=Composite(_expand_scatter(b"add"), when=_depth_known),
+)  # fmt: skip
+
+# --- _FlatPlaces: numbers on the first axes made one, of places given by their coordinates there ---
+
+
+def _flat_places(call: Call, shape: np.ndarray, *columns: np.ndarray) -> np.ndarray:
+    extents = integers(shape)
+    rows = np.stack(columns, -1)
+    checked_places(call, rows, extents, lambda text: f"{text} does not index into shape {brief(extents)}")
+    flat = np.zeros(columns[0].shape, np.int64)
+    for extent, column in zip(extents, columns, strict=False):
+        flat = flat * extent + column
+    return flat
+
+
+def _emit_flat_place(k: Any, call: Any, output: int, index: Any) -> Any:
+    extents = call.known(0)
+    total = k.zero()
+    for number in range(1, call.count):
+        total = total * extents[number - 1] + k.index(k.load(number, index))
+    return k.value(total)
+
+
+def _place_checks(call: Any) -> list[Check]:
+    shape = tuple(call.known(0))
+    others = tuple((number, shape[number - 1]) for number in range(2, call.count))
+    message = "indices{place} = [{row}] does not index into shape [{shape}]"
+    return [Check(1, shape[0], message, columns=others, shape=shape)]
+
+
+define(
+    "_FlatPlaces", "shape: int64, columns: N*Tindices -> places: int64", "N: int, Tindices: type in int",
+    infer=lambda x: [x.shape(1)], reference=_flat_places,
+    lower=Indexed(_emit_flat_place, when=follows(0), checks=_place_checks),
 )  # fmt: skip
 
 # --- ScatterNd ---
@@ -143,9 +188,8 @@ def _expand_scatter_nd(x: Any, call: Any, indices: Any, updates: Any, shape: Any
     return x.op("TensorScatterAdd", zeros, indices, updates)
 
 
-def _native_rows(call: Any) -> bool:
-    indices, shape = call.inputs[0].dims, call.known(2)
-    if shape is None or not indices or indices[-1] != 1 or not call.types[0].dims:
+def _scatters_natively(call: Any) -> bool:
+    if call.known(2) is None or not _depth_known(call, 0):
         return False
     # Indices of 16 bits have no tensor_scatter counterpart.
     return call.inputs[0].dtype.itemsize > 2 and call.dtypes[0].kind in "fiu"
@@ -154,5 +198,5 @@ def _native_rows(call: Any) -> bool:
 define(
     "ScatterNd", "indices: Tindices, updates: T, shape: Tindices -> output: T",
     "T: type, Tindices: type in int16|int32|int64, bad_indices_policy: string = ''",
-    infer=_scatter_nd_shape, reference=_scatter_nd, lower=Composite(_expand_scatter_nd, when=_native_rows),
+    infer=_scatter_nd_shape, reference=_scatter_nd, lower=Composite(_expand_scatter_nd, when=_scatters_natively),
 )  # fmt: skip

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.lowering import Composite, Scatter
+from stepjit_compiler.lowering import Check, Composite, Indexed, Scatter
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
-from stepjit_compiler.ops.arguments import at_least, brief, integer, number_input
+from stepjit_compiler.ops.arguments import as_dtype, at_least, brief, follows, integer, number_input
 from stepjit_compiler.ops.gather import at_text
 from stepjit_runtime import dtypes
 
@@ -63,38 +63,78 @@ def _unsorted(change: Any, start: Callable[[np.dtype[Any]], Any]) -> Callable[..
     return reference
 
 
-def _expand_unsorted_sum(x: Any, call: Any, data: Any, ids: Any, num_segments: Any) -> Any:
-    """Rows of negative ids go to a row past the end, and ids past the end past that, where the check finds them."""
-    dtype, index, out = call.dtypes[0], call.inputs[1].dtype, call.types[0].dims
-    count = x.dims(out[0], index)
-    wide: tuple[Extent, ...] = (out[0] + 1, *out[1:])
-    beyond = x.op("AddV2", ids, x.op("Cast", x.op("GreaterEqual", ids, count), DstT=index))
-    places = x.op("SelectV2", x.op("Less", ids, x.const(0, index)), count, beyond)
-    zeros = x.op("Fill", x.dims(wide), x.const(0, dtype))
-    total = x.op("_AddToSegments", zeros, places, data)
-    return x.op("Slice", total, x.const([0] * len(out), dtypes.int32), x.dims(out))
+def _expand_unsorted(kind: bytes, start: Callable[[np.dtype[Any]], Any]) -> Callable[..., Any]:
+    """Rows joined to those of their segments; those of negative ids to one past the end, which is left out."""
+
+    def expand(x: Any, call: Any, data: Any, ids: Any, num_segments: Any) -> Any:
+        dtype, out = call.dtypes[0], call.types[0].dims
+        first = x.const(start(dtype.np), dtype)
+        if _numbers_of(x, ids, out[0]):
+            return x.op("_IntoSegments", x.op("Fill", x.dims(out), first), ids, data, kind=kind)
+        places = x.op("_SegmentPlaces", ids, x.dims(out[0], dtypes.int64))
+        wide: tuple[Extent, ...] = (out[0] + 1, *out[1:])
+        total = x.op("_IntoSegments", x.op("Fill", x.dims(wide), first), places, data, kind=kind)
+        return x.op("Slice", total, x.const([0] * len(out), dtypes.int32), x.dims(out))
+
+    return expand
 
 
-def _sums_natively(call: Any) -> bool:
-    ids = call.inputs[1]
-    return call.known(2) is not None and bool(ids.dims) and ids.dtype.itemsize > 2 and call.dtypes[0].kind in "fiu"
+def _numbers_of(x: Any, ids: Any, count: Extent) -> bool:
+    """Whether the ids are the numbers that `_Distinct` has given, and `count` is how many there are."""
+    first, source = x.born_by(count), x.nodes[ids.node]
+    return source.op == "_Distinct" and first is not None and first.op == "_First" and first.inputs[2].node == ids.node
 
 
-def _add_to_segments(call: Call, total: np.ndarray, ids: np.ndarray, data: np.ndarray) -> np.ndarray:
-    found = np.array(total)
-    if (ids >= len(found)).any():
-        call.fail("segment_ids are out of range")
+def _joins_natively(call: Any) -> bool:
+    return call.known(2) is not None and bool(call.inputs[1].dims) and call.dtypes[0].kind in "fiu"
+
+
+# --- _SegmentPlaces: segment ids, with the number of segments in place of those below 0 ---
+
+
+def _segment_places(call: Call, ids: np.ndarray, count: np.ndarray) -> np.ndarray:
+    bad = np.argwhere(ids >= count)
+    if len(bad):
+        place = tuple(bad[0].tolist())
+        call.fail(_BAD_SEGMENT.format(place=at_text(place), value=ids[place], bound=count))
+    return np.where(ids < 0, count, ids.astype(np.int64))
+
+
+def _emit_segment_place(k: Any, call: Any, output: int, index: Any) -> Any:
+    value = as_dtype(k, k.load(0, index), dtypes.int64)
+    return k.select(k.b.compare("lt", value, k.b.like(0, value)), k.extent(call.known(1)[()]), value)
+
+
+_BAD_SEGMENT = "segment_ids{place} = {value} is out of range [0, {bound})"
+define(
+    "_SegmentPlaces", "ids: Tindices, count: int64 -> places: int64", "Tindices: type in int16|int32|int64",
+    infer=lambda x: [x.shape(0)], reference=_segment_places,
+    lower=Indexed(
+        _emit_segment_place, when=follows(1),
+        checks=lambda call: [Check(0, call.known(1)[()], _BAD_SEGMENT, negatives=True)],
+    ),
+)  # fmt: skip
+
+# --- _IntoSegments {kind}: rows joined to those of their segments, by ids that were checked where they were made ---
+
+_JOIN: dict[bytes, tuple[Any, Callable[..., Any]]] = {
+    b"Sum": (np.add, lambda b, old, new: b.add(old, new)), b"Prod": (np.multiply, lambda b, old, new: b.mul(old, new)),
+    b"Max": (np.maximum, lambda b, old, new: b.maximum(old, new)),
+    b"Min": (np.minimum, lambda b, old, new: b.minimum(old, new)),
+}  # fmt: skip
+
+
+def _into_segments(call: Call, start: np.ndarray, ids: np.ndarray, data: np.ndarray) -> np.ndarray:
+    found = np.array(start)
     with np.errstate(all="ignore"):
-        np.add.at(found, ids.astype(np.int64), data)
+        _JOIN[call.attrs["kind"]][0].at(found, ids.astype(np.int64), data)
     return found
 
 
 define(
-    "_AddToSegments", "total: T, segment_ids: Tindices, data: T -> output: T", "T: type, Tindices: type in index",
-    infer=unchanged, reference=_add_to_segments,
-    lower=Scatter(
-        lambda b, call, old, new: b.add(old, new), message="segment_ids[{at}] = {value} is out of range [0, {bound})"
-    ),
+    "_IntoSegments", "start: T, segment_ids: Tindices, data: T -> output: T",
+    "T: type, Tindices: type in index, kind: string", infer=unchanged, reference=_into_segments,
+    lower=Scatter(lambda b, call, old, new: _JOIN[call.attrs["kind"]][1](b, old, new), message=""),
 )  # fmt: skip
 
 _REAL = "T: type in real"
@@ -109,7 +149,7 @@ for _name, _change, _start, _types in (
         f"UnsortedSegment{_name}", "data: T, segment_ids: Tindices, num_segments: Tnumsegments -> output: T",
         f"{_types}, Tindices: type in {_ids}, Tnumsegments: type in index = int32",
         infer=_unsorted_shape, reference=_unsorted(_change, _start),
-        lower=Composite(_expand_unsorted_sum, when=_sums_natively) if _name == "Sum" else None,
+        lower=Composite(_expand_unsorted(_name.encode(), _start), when=_joins_natively),
     )  # fmt: skip
 
 # --- SegmentSum, SegmentMean, SegmentProd, SegmentMax, SegmentMin ---

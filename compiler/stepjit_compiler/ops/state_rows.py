@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stepjit_compiler.lowering import Scatter, Update
+from stepjit_compiler.lowering import Check, Indexed, Scatter, Update
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
+from stepjit_compiler.ops.arguments import at_least
 
 
 # --- _ScatterRows {kind}: data with `data[indices[i]] = kind(data[indices[i]], updates[i])` for each i in order ---
@@ -82,6 +83,31 @@ def _never_divides_by_zero(call: Any) -> bool:
 define("_ScatterRows", "data: T, indices: Tindices, updates: T -> output: T",
        "T: type, Tindices: type in index, kind: string",
        infer=_rows_shape, reference=_scatter_rows, lower=Scatter(_emit_row, when=_never_divides_by_zero))  # fmt: skip
+
+# --- _ScatterFlat: the same, at indices that were checked where they were made ---
+define("_ScatterFlat", "data: T, indices: int64, updates: T -> output: T", "T: type, kind: string",
+       infer=_rows_shape, reference=_scatter_rows, lower=Scatter(_emit_row, message=""))  # fmt: skip
+
+# --- _RowsOf: the rows of a variable that the gradient is for; they are read where the gradient is there ---
+
+
+def _rows_of_shape(x: Inference) -> list[ShapeLike]:
+    data = at_least(x, 0, 1)
+    return [None if data is None else (*x.with_rank(1, 1), *data[1:])]
+
+
+def _rows_of(call: Call, data: np.ndarray, indices: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    bad = np.flatnonzero((indices < 0) | (indices >= len(data)))
+    if len(bad):
+        call.fail(_OFFSET.format(value=indices[bad[0]], at=bad[0]))
+    return data[indices]
+
+
+_OFFSET = "Index {value} at offset {at} in indices is out of range"
+define("_RowsOf", "data: T, indices: Tindices, gradient: T -> rows: T", "T: type, Tindices: type in index",
+       infer=_rows_of_shape, reference=_rows_of,
+       lower=Indexed(lambda k, call, output, index: k.load(0, (k.index(k.load(1, index[:1])), *index[1:])),
+                     checks=lambda call: [Check(1, call.inputs[0].dims[0], _OFFSET)]))  # fmt: skip
 
 
 # --- ScatterUpdate, ScatterAdd, ... and their resource forms ---

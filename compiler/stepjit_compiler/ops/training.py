@@ -112,8 +112,7 @@ def _sparse(name: str, slots: str, inputs: str, attrs: str, formula: Formula, gr
 
     def expand(x: Any, call: Any, *refs: Any) -> Sequence[Any]:
         indices, operands = refs[gradient + 1], refs[: gradient + 1] + refs[gradient + 2 :]
-        axis = x.dims(0)
-        rows = [x.op("GatherV2", ref, indices, axis, batch_dims=0) for ref in operands[:count]]
+        rows = [x.op("_RowsOf", ref, indices, refs[gradient]) for ref in operands[:count]]
         new = formula(Terms(x, refs[0]), call.attrs, *rows, *operands[count:])
         return tuple(x.op("_ScatterRows", old, indices, row, kind=b"update") for old, row in zip(refs, new))
 

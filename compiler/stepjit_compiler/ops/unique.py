@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.dims import Extent
+from stepjit_compiler.lowering import Composite, Distinct, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import brief, filled, fresh, integers, ints_input
 from stepjit_compiler.ops.gather import at_text
@@ -79,18 +80,64 @@ def _unique_axis_shape(x: Inference, outs: int) -> list[ShapeLike]:
     return shapes[:outs]
 
 
+def _expand_unique(x: Any, call: Any, values: Any, *axis: Any) -> tuple[Any, ...]:
+    index = call.dtypes[1]
+    places, first, count = x.op("_Distinct", values, out_idx=index)
+    y = x.op("_First", values, first, count)
+    if len(call.dtypes) == 2:
+        return y, places
+    each = x.op("Fill", x.dims(call.inputs[0].dims), x.const(1, index))
+    none = x.op("Fill", x.dims(x.type(y).dims), x.const(0, index))
+    return y, places, x.op("_IntoSegments", none, places, each, kind=b"Sum")
+
+
+def _vector_of_integers(call: Any) -> bool:
+    axis = call.known(1) if call.count > 1 else np.zeros(0)
+    along = axis is not None and axis.size < 2 and all(each in (0, -1) for each in axis.ravel())
+    return along and len(call.inputs[0].dims) == 1 and call.inputs[0].dtype.kind in "iu"
+
+
 for _counts in (False, True):
     _name = "UniqueWithCounts" if _counts else "Unique"
     _outputs = "y: T, idx: out_idx" + (", count: out_idx" if _counts else "")
     define(
         _name, f"x: T -> {_outputs}", "T: type, out_idx: type in index = int32",
         infer=partial(_unique_shape, outs=2 + _counts), reference=_unique_vector(_counts),
+        lower=Composite(_expand_unique, when=_vector_of_integers),
     )  # fmt: skip
     define(
         _name + "V2", f"x: T, axis: Taxis -> {_outputs}",
         "T: type, Taxis: type in index = int64, out_idx: type in index = int32",
         infer=partial(_unique_axis_shape, outs=2 + _counts), reference=_unique_axis(_counts),
+        lower=Composite(_expand_unique, when=_vector_of_integers),
     )  # fmt: skip
+
+# --- _Distinct: the numbers of values, in the order of their first places; these places; how many there are ---
+
+
+def _distinct(call: Call, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    first, which, _ = _first_seen(x.tolist())
+    places = np.zeros(len(x), np.int64)
+    places[: len(first)] = first
+    return which.astype(call.dtypes[0].np), places, np.array(len(first), np.int64)
+
+
+define(
+    "_Distinct", "x: T -> idx: out_idx, first: int64, count: int64", "T: type, out_idx: type in index = int32",
+    infer=lambda x: [x.shape(0), x.shape(0), ()], reference=_distinct, lower=Distinct(),
+)  # fmt: skip
+
+# --- _First: the elements at the first `count` of some places ---
+
+
+def _emit_first(k: Any, call: Any, output: int, index: Any) -> Any:
+    return k.load(0, (k.index(k.load(1, index)),))
+
+
+define(
+    "_First", "x: T, places: int64, count: int64 -> y: T", "T: type", infer=lambda x: [(None,)],
+    reference=lambda call, x, places, count: x[places[:count]], lower=Indexed(_emit_first, born=2),
+)  # fmt: skip
 
 # --- Where ---
 

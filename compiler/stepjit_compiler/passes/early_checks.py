@@ -77,15 +77,21 @@ def checks_of(step: Step, reader: StepBuilder, i: int) -> list[Check]:
         return list(op.lower.checks(reader.call(node)))
     if isinstance(op.lower, Alias) and op.lower.checks is not None:
         return list(op.lower.checks(reader.call(node)))
-    if isinstance(op.lower, Scatter):
+    if isinstance(op.lower, Scatter) and op.lower.message:
         return [Check(1, step.type(node.inputs[0]).dims[0], op.lower.message)]
     return []
 
 
 def _indices(step: Step, reader: StepBuilder, i: int) -> list[Ref]:
-    return [step.nodes[i].inputs[check.indices] for check in checks_of(step, reader, i)]
+    inputs = step.nodes[i].inputs
+    return [inputs[k] for check in checks_of(step, reader, i) for k, _ in _columns(check)]
 
 
 def _held(step: Step, reader: StepBuilder, i: int) -> set[Known]:
     inputs = step.nodes[i].inputs
-    return {(root_of(step, inputs[check.indices]), check.bound) for check in checks_of(step, reader, i)}
+    checks = checks_of(step, reader, i)
+    return {(root_of(step, inputs[k]), bound) for check in checks for k, bound in _columns(check)}
+
+
+def _columns(check: Check) -> tuple[tuple[int, Extent], ...]:
+    return ((check.indices, check.bound), *check.columns)

@@ -21,6 +21,7 @@ from stepjit_compiler.lowering import (
     Contraction,
     Control,
     Convolution,
+    Distinct,
     Elementwise,
     Generate,
     Indexed,
@@ -74,7 +75,7 @@ def fuse(step: Step, facts: Facts) -> tuple[Kernel, ...]:
     return fusion.kernels()
 
 
-WHOLE = ("host", "if", "while", "check", "random")
+WHOLE = ("host", "if", "while", "check", "random", "born")
 """Kinds of groups that run as they are, for more than what they store."""
 
 SOURCES = ("_Feed", "_Read", "_Initialized", "Const", "_Dims")
@@ -109,7 +110,7 @@ class _Fusion:
         elif isinstance(op.lower, Elementwise):
             self._place_elementwise(i)
         elif isinstance(op.lower, Indexed):
-            self._place_indexed(i)
+            self._place_indexed(i, op.lower)
         elif isinstance(op.lower, Reduction):
             self._place_reduction(i, op)
         elif isinstance(op.lower, Contraction):
@@ -128,6 +129,8 @@ class _Fusion:
             self._open("matrices", node.types[0].dims, i)
         elif isinstance(op.lower, Generate):
             self._open("random", node.types[0].dims, i)
+        elif isinstance(op.lower, Distinct):
+            self._open("distinct", node.types[0].dims, i)
         else:
             raise AssertionError(f"no way to lower {node.op}")
 
@@ -161,8 +164,11 @@ class _Fusion:
                 return
         self._join(self._open("loop", space), i, full)
 
-    def _place_indexed(self, i: int) -> None:
+    def _place_indexed(self, i: int, lower: Indexed) -> None:
         space = self.step.nodes[i].types[0].dims
+        if lower.born is not None:
+            self._open("born", space, i)
+            return
         if len({t.dims for t in self.step.nodes[i].types}) > 1:
             self._open("split", space, i)
             return
@@ -334,9 +340,8 @@ class _Fusion:
         stored = self._stored()
         found = []
         for group in self.groups:
-            outputs = tuple(
-                ref for i in group.members for ref in self._outputs(i) if ref in stored or group.kind == "if"
-            )
+            whole = group.kind in ("if", "distinct")
+            outputs = tuple(ref for i in group.members for ref in self._outputs(i) if ref in stored or whole)
             if not outputs and group.kind not in WHOLE:
                 continue
             nodes = _needed_for(self.step, group, outputs)

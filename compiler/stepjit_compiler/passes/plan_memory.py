@@ -15,10 +15,10 @@ from functools import cached_property
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Ref, Step, Type
-from stepjit_compiler.lowering import Elementwise
+from stepjit_compiler.lowering import Elementwise, Reduction
 from stepjit_compiler.passes.early_checks import failing
 from stepjit_compiler.passes.fuse import root_of
-from stepjit_compiler.plan import Area, Buffer, Kernel, Plan
+from stepjit_compiler.plan import Area, Buffer, Kernel, Plan, most_born
 from stepjit_compiler.regions import has_hosts
 from stepjit_runtime import abi
 
@@ -53,6 +53,8 @@ class _Memory:
     host_results: list[Ref] = field(default_factory=list)
     made_by: dict[Ref, int] = field(default_factory=dict)
     read_by: dict[Ref, list[int]] = field(default_factory=dict)
+    changed_to: dict[Ref, Ref] = field(default_factory=dict)
+    """By value that a scatter changes in place: what it becomes."""
 
     def plan(self) -> Plan:
         for k, kernel in enumerate(self.kernels):
@@ -65,6 +67,7 @@ class _Memory:
         self._slots(outputs)
         self._loop_variables(outputs)
         self._results(outputs)
+        self._scattered(outputs)
         areas, total, late = self._arena()
         self._aliases()
         return Plan(
@@ -138,14 +141,14 @@ class _Memory:
         readers = self.read_by.get(before, [])
         if any(k > made for k in readers):
             return False
-        return made not in readers or self._aligned(self.kernels[made], before)
+        return made not in readers or self._aligned(self.kernels[made], before, root)
 
-    def _aligned(self, kernel: Kernel, old: Ref) -> bool:
-        """Whether the kernel reads each element of `old` only on the way to storing that same element."""
+    def _aligned(self, kernel: Kernel, old: Ref, new: Ref) -> bool:
+        """Whether the kernel reads each element of `old` only ahead of storing that same element of `new`."""
         if kernel.kind == "scatter":
             node = self.step.nodes[kernel.nodes[0]]
             return self.root(node.inputs[0]) == old and old not in map(self.root, node.inputs[1:])
-        if kernel.kind not in ("loop", "product") or kernel.axes is not None:
+        if kernel.kind not in ("loop", "product") or not _stores_last(self.step, kernel, new):
             return False
         for i in kernel.nodes:
             node = self.step.nodes[i]
@@ -199,10 +202,39 @@ class _Memory:
             done.append(pending.pop(ready[0]))
         return done
 
+    def _scattered(self, outputs: Sequence[Ref]) -> None:
+        """A value whose last use is that some of its rows change is computed where the result is wanted."""
+        leaving = {self.root(ref) for ref in (*outputs, *(ref for _, ref in self.step.writes))}
+        for k in reversed(range(len(self.kernels))):
+            kernel = self.kernels[k]
+            if kernel.kind != "scatter" or not kernel.outputs:
+                continue
+            new, node = kernel.outputs[0], self.step.nodes[kernel.nodes[0]]
+            old = self.root(node.inputs[0])
+            made, target = self.made_by.get(old), self.buffers.get(new)
+            only_here = self.read_by.get(old, []) == [k] and old not in map(self.root, node.inputs[1:])
+            if made is None or old in self.buffers or old in leaving or not only_here:
+                continue
+            if self.kernels[made].kind not in ("loop", "scatter") or self.step.type(old) != self.step.type(new):
+                continue
+            if target is None:
+                self.changed_to[old] = new
+            elif target.kind == "slot" and self._may_start(target.number, old, made, outputs):
+                self.buffers[old] = target
+
+    def _may_start(self, slot: int, value: Ref, made: int, outputs: Sequence[Ref]) -> bool:
+        """Whether what becomes a variable's new value may stand in its place already: nothing fails any more."""
+        safe = made >= max(failing(self.step, self.kernels), default=-1)
+        return safe and self._in_place(self._source("_Read", "slot", slot), value, outputs)
+
     # --- the arena ---
 
     def _arena(self) -> tuple[list[Area], Extent, list[Extent]]:
         lives = self._lives()
+        most = most_born((self.step, kernel) for kernel in self.kernels)
+        for life in lives:
+            if _is_late(life.bytes) and dims.is_rising(life.bytes):
+                life.bytes = dims.substitute(life.bytes, most)
         known = [life for life in lives if not _is_late(life.bytes)]
         areas: list[Area] = []
         static = sorted((x for x in known if isinstance(x.bytes, int)), key=lambda x: (-_int(x.bytes), x.ref))
@@ -213,17 +245,27 @@ class _Memory:
             if _is_late(life.bytes):
                 self.buffers[life.ref] = Buffer("arena", len(areas) + len(late))
                 late.append(life.bytes)
+        for old in reversed(self.changed_to):
+            self.buffers[old] = self.buffers[self.changed_to[old]]
         return areas, total, late
 
     def _lives(self) -> list[_Life]:
         end = len(self.kernels)
         leaving = {self.root(ref) for ref, _ in self.copies}
         found = []
+        begun = {self._final(old): self.made_by[old] for old in self.changed_to}
         for ref, made in self.made_by.items():
-            if ref not in self.buffers:
+            if ref not in self.buffers and ref not in self.changed_to:
+                made = min(made, begun.get(ref, made))
                 last = end if ref in leaving else max(self.read_by.get(ref, [made]))
                 found.append(_Life(ref, made, last, _round_up(self.step.type(ref).bytes)))
         return found
+
+    def _final(self, ref: Ref) -> Ref:
+        """What a value becomes by the last scatter that changes it in place."""
+        while ref in self.changed_to:
+            ref = self.changed_to[ref]
+        return ref
 
     def _place_static(self, lives: Sequence[_Life], areas: list[Area]) -> int:
         placed: list[tuple[_Life, int]] = []
@@ -269,6 +311,22 @@ class _Memory:
             root = self.root(ref)
             if root != ref and root in self.buffers:
                 self.buffers[ref] = self.buffers[root]
+
+
+def _stores_last(step: Step, kernel: Kernel, new: Ref) -> bool:
+    """Whether a kernel has read whatever it reads of a row when it stores that of `new`: in its last pass."""
+    if kernel.axes is None:
+        return True
+    wide = [a for a, extent in enumerate(kernel.space) if extent != 1]
+    last_axes = tuple(range(len(kernel.space) - len(kernel.axes), len(kernel.space)))
+    if kernel.axes != last_axes or not wide or wide[-1] not in kernel.axes or step.type(new).dims != kernel.space:
+        return False
+    stage: dict[int, int] = {}
+    for i in kernel.nodes:
+        op = opdef.lookup(step.nodes[i].op)
+        reduces = op is not None and isinstance(op.lower, Reduction)
+        stage[i] = max((stage.get(ref.node, 0) for ref in step.nodes[i].inputs), default=0) + reduces
+    return stage[new.node] == max(stage.values())
 
 
 def _round_up(size: Extent) -> Extent:

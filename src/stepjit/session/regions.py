@@ -133,9 +133,10 @@ class _Program:
         self.resources.cancellation.check()
         raise OpFailure(f"a region refused its parameters: reason {reason}, number {number}", INTERNAL)
 
-    def _failed(self, number: int, at: int, value: int, bound: int) -> NoReturn:
+    def _failed(self, number: int, at: int, value: int, bound: int, *more: int) -> NoReturn:
         failure = self.manifest.failures[number]
-        text = failure.message.format(at=at, value=value, bound=bound)
+        op = self.ops[failure.origin] if failure.origin >= 0 else None
+        text = failure.told(op.name if op else "", at, value, bound, more)
         self._fail(self.ops, failure.origin, OpFailure(text, failure.code), ())
 
     @staticmethod

@@ -68,13 +68,14 @@ class Variant:
         self.seconds: float = compiled.seconds
         self.source: str = compiled.source
 
-    def fail(self, number: int, at: Any, value: int, bound: int) -> NoReturn:
+    def fail(self, number: int, at: Any, value: int, bound: int, *more: int) -> NoReturn:
         """A kernel's check failed; or, with number -1, memory ran out, and `at` is Python's error or None."""
         if number < 0:
             raise op_error(None, OpFailure(f"OOM when allocating memory for a step: {at}", RESOURCE_EXHAUSTED))
         failure = self.executable.manifest.failures[number]
-        text = failure.message.format(at=at, value=value, bound=bound)
-        raise op_error(self._op(failure.origin), OpFailure(text, failure.code))
+        op = self._op(failure.origin)
+        text = failure.told(op.name if op else "", at, value, bound, more)
+        raise op_error(op, OpFailure(text, failure.code))
 
     def fail_check(self, number: int, arrays: Sequence[np.ndarray]) -> NoReturn:
         """A check of extents failed."""
