@@ -12,6 +12,7 @@ from stepjit_compiler.dims import Dim
 from stepjit_compiler.ir import Node, Ref, Slot, Step, StepFailure, Type
 from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import Call, OpDef
+from stepjit_compiler.ops.step import ASSIGNS
 from stepjit_compiler.passes.expand import expand
 from stepjit_compiler.regions import CONTROL, regions_of
 from stepjit_compiler.step_builder import SOURCES, plain_attrs
@@ -102,8 +103,9 @@ class _Run:
             self.arrays[Ref(i, 0)] = self.source(node)
             return
         inputs = [self.arrays[ref] for ref in node.inputs]
-        if node.op == "_AssignAny":
-            self.assigned[node.attr["slot"]] = inputs[0]
+        if node.op in ASSIGNS:
+            if len(inputs) < 2 or not inputs[1]:
+                self.assigned[node.attr["slot"]] = inputs[0]
             return
         if node.op == "Const":
             self.arrays[Ref(i, 0)] = node.attr["value"].array
@@ -173,6 +175,9 @@ class _Run:
         held = self.slots[slot] if slot < len(self.slots) else None
         if node.op == "_Initialized":
             return np.array(held is not None)
+        if held is None and node.attr.get("unsure"):
+            type_ = node.types[0]
+            return np.zeros([dims.evaluate(extent, self.values) for extent in type_.dims], type_.dtype.np)
         if held is None:
             raise OpFailure(f"Attempting to use uninitialized value {self.slot_name(slot)}", FAILED_PRECONDITION)
         return np.asarray(held)

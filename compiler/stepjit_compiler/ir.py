@@ -3,7 +3,7 @@
 A Step is a list of nodes in topological order; `Ref(node, output)` names a value. Nodes carry TF's op types, plus
 
     _Feed {index}        the value of a feed
-    _Read {slot}         what a slot (a variable) holds when the step begins
+    _Read {slot}         what a slot (a variable) holds when the step begins; attr `unsure`: it may hold nothing
     _Initialized {slot}  whether it holds anything
     _Dims {dims}         an integer vector, or scalar, of extents that are known when the step begins
 

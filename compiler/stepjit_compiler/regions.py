@@ -41,11 +41,8 @@ def has_hosts(step: Step) -> bool:
 
 
 def required(step: Step) -> set[int]:
-    """The slots that must hold a value when the step begins: read by others than regions, which look for themselves."""
-    reads = {i: node.attr["slot"] for i, node in enumerate(step.nodes) if node.op == "_Read"}
-    used = {ref.node for node in step.nodes if node.op not in CONTROL for ref in node.inputs}
-    used |= {ref.node for ref in step.fetches} | {ref.node for _, ref in step.writes}
-    return {slot for i, slot in reads.items() if i in used}
+    """The slots that must hold a value when the step begins."""
+    return {node.attr["slot"] for node in step.nodes if node.op == "_Read" and not node.attr.get("unsure")}
 
 
 def asked(region: Step) -> set[str]:

@@ -231,8 +231,16 @@ class StepBuilder:
         node = Node("_Feed", (), (("index", index),), (self.resolved(found),), origin=origin)
         return Ref(self._append(node, ("_Feed", index)), 0)
 
-    def read(self, slot: int, origin: int = -1) -> Ref:
-        node = Node("_Read", (), (("slot", slot),), (self.slots[slot].type,), origin=origin)
+    def read(self, slot: int, origin: int = -1, unsure: bool = False) -> Ref:
+        """What a slot holds; `unsure`: it may hold nothing. One node reads a slot; it is sure if asked to be once."""
+        known = self._same.get(("_Read", slot))
+        if known is not None and (unsure or not self.nodes[known].attr.get("unsure")):
+            return Ref(known, 0)
+        attrs = (("slot", slot), ("unsure", True)) if unsure else (("slot", slot),)
+        node = Node("_Read", (), attrs, (self.slots[slot].type,), origin=origin)
+        if known is not None:
+            self.nodes[known] = node
+            return Ref(known, 0)
         return Ref(self._append(node, ("_Read", slot)), 0)
 
     def initialized(self, slot: int, origin: int = -1) -> Ref:
@@ -247,7 +255,7 @@ class StepBuilder:
         if node.op == "_Feed":
             return self.feed(node.attr["index"], node.origin).node
         if node.op == "_Read":
-            return self.read(node.attr["slot"], node.origin).node
+            return self.read(node.attr["slot"], node.origin, node.attr.get("unsure", False)).node
         if node.op == "_Initialized":
             return self.initialized(node.attr["slot"], node.origin).node
         shape = node.types[0].dims

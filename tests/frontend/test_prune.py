@@ -9,7 +9,8 @@ import pytest
 import stepjit.compat.v1 as tf
 from stepjit_compiler import dims
 from stepjit_compiler.ir import Type
-from stepjit_compiler.passes.prune import Request, StepError, prune
+from stepjit_compiler.passes.needed import StepError
+from stepjit_compiler.passes.prune import Request, prune
 from stepjit_compiler.step_text import to_text
 from stepjit_compiler.verify import verify
 

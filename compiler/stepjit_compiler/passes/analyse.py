@@ -9,6 +9,7 @@ from typing import Any
 import networkx as nx
 
 from stepjit_compiler.ir import Ref, Step
+from stepjit_compiler.ops.step import ASSIGNS
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def analyse(step: Step) -> Facts:
     first = {ref.node for ref in step.fetches} | set(step.targets) | hosts
     updates = frozenset(set(graph) - _before(graph, first))
     order = nx.lexicographical_topological_sort(
-        graph, key=lambda node: (step.nodes[node].op == "_AssignAny", node in updates, node)
+        graph, key=lambda node: (step.nodes[node].op in ASSIGNS, node in updates, node)
     )
     asked = (Ref(i, k) for i in step.targets if i not in hosts for k in range(len(step.nodes[i].types)))
     wanted = frozenset((*step.fetches, *(ref for _, ref in step.writes), *asked))

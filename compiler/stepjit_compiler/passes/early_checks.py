@@ -12,6 +12,7 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Ref, Step
 from stepjit_compiler.lowering import Alias, Check, Generate, Indexed, Scatter
+from stepjit_compiler.ops.step import ASSIGNS
 from stepjit_compiler.passes.fuse import reader_of, root_of
 from stepjit_compiler.plan import Kernel
 from stepjit_compiler.step_builder import StepBuilder
@@ -50,7 +51,7 @@ def failing(step: Step, kernels: Sequence[Kernel]) -> list[int]:
     found = []
     for k, kernel in enumerate(kernels):
         wanted = {each for i in kernel.nodes for each in _held(step, reader, i)}
-        runs = kernel.kind == "host" and step.nodes[kernel.nodes[0]].op != "_AssignAny"
+        runs = kernel.kind == "host" and step.nodes[kernel.nodes[0]].op not in ASSIGNS
         if runs or kernel.kind in ("if", "while", "matrices") or not wanted <= known or _draws_within(step, kernel):
             found.append(k)
         known |= wanted

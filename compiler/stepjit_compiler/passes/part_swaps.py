@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from stepjit_compiler import opdef
 from stepjit_compiler.ir import Node, Ref, Step
+from stepjit_compiler.ops.step import ASSIGNS
 from stepjit_compiler.passes.fuse import root_of
 
 
@@ -14,7 +15,7 @@ def part_swaps(step: Step) -> Step:
 
     What Python writes is written before the results are taken, so its old value is copied for fetches as well.
     """
-    by_host = {node.attr["slot"] for node in step.nodes if node.op == "_AssignAny"}
+    by_host = {node.attr["slot"] for node in step.nodes if node.op in ASSIGNS}
     written = {slot for slot, _ in step.writes} | by_host
     if not written:
         return step
@@ -22,8 +23,8 @@ def part_swaps(step: Step) -> Step:
     writes = tuple((slot, kept.own(ref, written - {slot})) for slot, ref in step.writes)
     fetches = tuple(kept.own(ref, by_host) for ref in step.fetches)
     nodes = [
-        replace(node, inputs=(kept.own(node.inputs[0], by_host - {node.attr["slot"]}),))
-        if node.op == "_AssignAny"
+        replace(node, inputs=(kept.own(node.inputs[0], by_host - {node.attr["slot"]}), *node.inputs[1:]))
+        if node.op in ASSIGNS
         else node
         for node in step.nodes
     ]
@@ -51,7 +52,7 @@ class _Kept:
     def renumbered(self, step: Step) -> Step:
         """`step` with the copies, and Python's writes behind them."""
         nodes = [*step.nodes, *self.copies.values()]
-        order = sorted(range(len(nodes)), key=lambda i: (nodes[i].op == "_AssignAny", i))
+        order = sorted(range(len(nodes)), key=lambda i: (nodes[i].op in ASSIGNS, i))
         place = {i: k for k, i in enumerate(order)}
 
         def moved(ref: Ref) -> Ref:

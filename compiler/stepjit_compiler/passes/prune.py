@@ -6,7 +6,6 @@ when the step began or what the step wrote last, in the order of data, control e
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,8 +14,8 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Ref, Slot, Step, Type
 from stepjit_compiler.lowering import Update
-from stepjit_compiler.ops.control_v1 import V1
 from stepjit_compiler.ops.tensor_array_v3 import ARRAYS
+from stepjit_compiler.passes.needed import BRANCHES, LOOPS, Regions, StepError, needed_for, ordered, structured_ops
 from stepjit_compiler.passes.prune_waits import Waits, waiting_ops
 from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
 from stepjit_runtime import dtypes
@@ -70,14 +69,6 @@ class Pruned:
     """The type of a tensor of the graph over the step's symbols; None for what the step does not compute."""
 
 
-class StepError(Exception):
-    """An op of the graph can't be part of this step; `op` is the graph's."""
-
-    def __init__(self, op: Any, failure: OpFailure) -> None:
-        super().__init__(failure.message)
-        self.op, self.failure = op, failure
-
-
 @dataclass(frozen=True)
 class Handle:
     """Stands for a variable where an op wants the variable itself; `value` is what to read, where a write gave it."""
@@ -86,106 +77,26 @@ class Handle:
     value: Ref | None = None
 
 
-GIVEN = V1 | {"Placeholder", "PlaceholderV2"}
-"""Ops that need not run where their values are given."""
-
 VARIABLES = ("VariableV2", "Variable", "VarHandleOp")
-BRANCHES = ("If", "StatelessIf")
-LOOPS = ("While", "StatelessWhile", "_WhileStacked")
 
 
 def prune(request: Request) -> Pruned:
     """The part of the graph that the request needs, as a Step; StepError when an op can't be built."""
     fed = {tensor: i for i, tensor in enumerate(request.feeds)}
-    needed = _needed(request, fed)
-    waits = waiting_ops(list(needed))
-    ops = _ordered(*_structured(needed, fed), waits)
+    regions = Regions()
+    needed = needed_for(regions, request.fetches, request.targets, fed, request.done, request.refs)
+    waits = waiting_ops(list(needed.ops))
+    ops = ordered(*structured_ops(needed.ops, fed), waits)
     if request.refs:
         ops.sort(key=lambda op: op.type not in VARIABLES)  # what refers to them does not tell that they come first
-    translation = Translation(request, fed, ops)
+    translation = Translation(request, fed, ops, regions, needed.taken)
     translation.translate_all(list(ops), Waits(ops, waits) if waits else None)
     return Pruned(translation.finish(), tuple(ops), translation.type_of)
 
 
 def ops_of_step(fetches: Sequence[Any], targets: Sequence[Any], feeds: Sequence[Any]) -> list[Any]:
     """The graph's ops that such a step runs, in the order they were made."""
-    request = Request(tuple(fetches), tuple(targets), tuple(feeds), ())
-    return sorted(_needed(request, dict.fromkeys(feeds, 0)), key=lambda op: op._id)
-
-
-def _needed(
-    request: Request, fed: Mapping[Any, int], members: frozenset[Any] | None = None
-) -> dict[Any, None]:
-    """The ops that run: backwards from the fetches and targets, stopping at fed tensors.
-
-    members: of a region, the ops that others of it may have to wait for.
-    """
-    pending = [tensor.op for tensor in request.fetches if tensor not in fed] + list(request.targets)
-    found: dict[Any, None] = dict.fromkeys(pending)
-    # What waits for a placeholder that is fed waits for its value.
-    given = {tensor.op for tensor in fed if tensor.op.type in GIVEN}
-    while pending:
-        op = pending.pop()
-        before = [request.refs.get(tensor, tensor.op) for tensor in op.inputs if tensor not in fed]
-        waits = [each for each in op.control_inputs if each not in given and (members is None or each in members)]
-        for each in (*before, *waits):
-            if each not in found and each not in request.done:
-                found[each] = None
-                pending.append(each)
-    return found
-
-
-def _structured(found: Mapping[Any, None], fed: Mapping[Any, int]) -> tuple[dict[Any, None], Mapping[Any, Any]]:
-    """The ops with branches and loops of the older kind as one op each, and by op that is part of one: that one."""
-    if not any(op.type in V1 for op in found):
-        return dict(found), {}
-    from stepjit_compiler.passes.structure import structured
-
-    try:
-        ops, holder = structured(found, fed)
-    except OpFailure as failure:
-        raise StepError(None, failure) from None
-    return dict.fromkeys(ops), holder
-
-
-def _ordered(
-    found: Mapping[Any, None], holder: Mapping[Any, Any], last: frozenset[Any] = frozenset()
-) -> list[Any]:
-    """Topological order; of several possible next ops, the one made first, but those in `last` behind all others."""
-    ops = sorted(found, key=lambda op: op._id)
-    after: dict[Any, list[Any]] = {}
-    waiting: dict[Any, int] = {}
-    in_order = not last
-    for op in ops:
-        needed = [holder.get(each, each) for each in (*(t.op for t in op.inputs), *op.control_inputs)]
-        before = {each for each in needed if each in found}
-        in_order = in_order and all(each._id < op._id for each in before)
-        waiting[op] = len(before)
-        for each in before:
-            after.setdefault(each, []).append(op)
-    if in_order:
-        return ops
-    ready = [(op in last, op._id, op) for op in ops if not waiting[op]]
-    heapq.heapify(ready)
-    result = []
-    while ready:
-        _, _, op = heapq.heappop(ready)
-        result.append(op)
-        for each in after.get(op, ()):
-            waiting[each] -= 1
-            if not waiting[each]:
-                heapq.heappush(ready, (each in last, each._id, each))
-    if len(result) < len(ops):
-        stuck = next(op for op in ops if waiting[op])
-        raise StepError(stuck, OpFailure(f"The graph has a cycle through '{stuck.name}'"))
-    return result
-
-
-def ops_of_region(region: Any) -> list[Any]:
-    """The ops that a region of the graph runs for its results, in order."""
-    request = Request(tuple(region.outputs), (), tuple(region.inputs), ())
-    fed = dict.fromkeys(region.inputs, 0)
-    return _ordered(*_structured(_needed(request, fed, getattr(region, "members", None)), fed))
+    return sorted(needed_for(Regions(), fetches, targets, dict.fromkeys(feeds, 0)).ops, key=lambda op: op._id)
 
 
 @dataclass
@@ -196,11 +107,16 @@ class Translation:
     fed: Mapping[Any, int]
     ops: list[Any]
     """By origin: the graph's op. Those of regions come after the step's own."""
+    regions: Regions
+    taken: Mapping[Any, Collection[int]]
+    """By op that holds regions: the numbers of the outputs that somebody takes; all of them where it isn't there."""
     builder: StepBuilder = field(init=False)
     values: dict[Any, Ref | Handle] = field(default_factory=dict)
     slots: dict[Any, int] = field(default_factory=dict)
     current: dict[int, Ref] = field(default_factory=dict)
     """By slot: what the step wrote last."""
+    unsure: dict[int, Ref] = field(default_factory=dict)
+    """By slot in `current` that may hold nothing still, as a region may not have written it: whether it does not."""
     by_host: set[int] = field(default_factory=set)
     """Slots that Python writes when all else is done: native code can't change their shape, or their dtype's values."""
     effects: list[int] = field(default_factory=list)
@@ -336,22 +252,36 @@ class Translation:
             raise OpFailure(f"Assign requires shapes of both tensors to match. lhs shape= {shapes}")
         self.take(slot, value)
 
-    def take(self, slot: int, value: Ref) -> None:
-        """From here on the variable holds that value."""
+    def take(self, slot: int, value: Ref, missing: Ref | None = None) -> None:
+        """From here on the variable holds that value; nothing still, where `missing` is not zero."""
         have, new = self.state[slot].type, self.builder.type(value)
-        if not _static(have) or have.dims != new.dims or not opdef_native(have):
+        if not _static(have) or have.dims != new.dims or not opdef_native(have) or missing is not None:
             self.by_host.add(slot)
         self.current[slot] = value
+        self.unsure.pop(slot, None)
+        if missing is not None:
+            self.unsure[slot] = missing
 
     def entering(self, slot: int) -> tuple[Ref, Ref | None]:
         """(value, missing) of a variable for a region: `missing`, unless it is None, says that there is no value."""
         if slot in self.current:
-            return self.current[slot], None
-        origin = self.state[slot].origin
+            return self.current[slot], self.unsure.get(slot)
+        self._check_shape_known(slot)
+        builder, origin = self.builder, self.state[slot].origin
+        missing = builder.op("LogicalNot", builder.initialized(slot, origin))
+        return builder.read(slot, origin, unsure=True), builder.op("Cast", missing, DstT=dtypes.int32)
+
+    def _check_shape_known(self, slot: int) -> None:
+        """FailedPrecondition for a variable of which no shape is known as it never held anything."""
         if self.state[slot].type.dims == (-1,):
-            raise OpFailure(f"Attempting to use uninitialized value {self.ops[origin].name}", FAILED_PRECONDITION)
-        missing = self.builder.op("LogicalNot", self.builder.initialized(slot, origin))
-        return self.builder.read(slot, origin), self.builder.op("Cast", missing, DstT=dtypes.int32)
+            name = self.ops[self.state[slot].origin].name
+            raise OpFailure(f"Attempting to use uninitialized value {name}", FAILED_PRECONDITION)
+
+    def surely_holds(self, slot: int) -> bool:
+        """Whether the variable holds something, whatever happened in the step so far."""
+        if slot in self.current:
+            return slot not in self.unsure
+        return self.request.variable_shape(self.ops[self.state[slot].origin]) is not None
 
     def _may_reshape(self, op: Any, have: Type, new: Type) -> bool:
         if op.attrs.get("validate_shape") is False or not opdef_native(have):
@@ -394,32 +324,64 @@ class Translation:
     def _held(self, slot: int) -> Ref:
         """What a variable holds now."""
         if slot in self.current:
-            return self.current[slot]
-        origin = self.state[slot].origin
-        if self.state[slot].type.dims == (-1,):
-            raise OpFailure(f"Attempting to use uninitialized value {self.ops[origin].name}", FAILED_PRECONDITION)
-        return self.builder.read(slot, origin)
+            return self._checked(slot, self.current[slot], self.unsure.get(slot))
+        self._check_shape_known(slot)
+        return self.builder.read(slot, self.state[slot].origin)
+
+    def _checked(self, slot: int, value: Ref, missing: Ref | None) -> Ref:
+        if missing is None:
+            return value
+        origin, self.builder.origin = self.builder.origin, self.state[slot].origin
+        name = self.ops[self.state[slot].origin].name.encode()
+        held: Ref = self.builder.op("_Held", value, missing, variable=name)
+        self.builder.origin = origin
+        return held
 
     def _is_initialized(self, number: int, op: Any) -> Ref:
         slot = self._slot_of(op)
-        if slot in self.current:
+        if slot not in self.current:
+            return self.builder.initialized(slot, number)
+        return self._is_there(self.unsure.get(slot))
+
+    def _is_there(self, missing: Ref | None) -> Ref:
+        if missing is None:
             return self.builder.const(True, dtypes.bool_)
-        return self.builder.initialized(slot, number)
+        found: Ref = self.builder.op("Equal", missing, self.builder.const(0, dtypes.int32))
+        return found
+
+    def outputs_taken(self, op: Any) -> list[int]:
+        """The numbers of the outputs of an op with regions that are wanted of it."""
+        taken = self.taken.get(op)
+        return list(range(len(op.outputs))) if taken is None else sorted(taken)
+
+    def set_outputs(self, op: Any, numbers: Sequence[int], refs: Iterator[Ref]) -> None:
+        """Let the outputs with these numbers be what comes next."""
+        for k in numbers:
+            self.values.setdefault(op.outputs[k], next(refs))
 
     def _set(self, op: Any, refs: Sequence[Ref | Handle]) -> None:
         for tensor, ref in zip(op.outputs, refs):
             self.values.setdefault(tensor, ref)
 
     def finish(self) -> Step:
-        fetches = [self._value(tensor) for tensor in self.request.fetches]
+        fetches = list(map(self._fetched, self.request.fetches))
         native = [(slot, value) for slot, value in sorted(self.current.items()) if slot not in self.by_host]
         for slot in sorted(self.by_host):
             self.builder.origin = self.state[slot].origin
-            node = self.builder.add("_AssignAny", [self.current[slot]], {"slot": slot}, self.effects[-1:])
-            self.effects.append(node)
+            missing = self.unsure.get(slot)
+            name, inputs = ("_AssignAny", [self.current[slot]])
+            if missing is not None:
+                name, inputs = "_AssignHeld", [self.current[slot], missing]
+            self.effects.append(self.builder.add(name, inputs, {"slot": slot}, self.effects[-1:]))
         self.builder.names = [op.name for op in self.ops]
         # A random op was asked for even when nothing reads it: its stream moves on.
         return self.builder.finish(fetches, native, [*self.effects, *self._asked_for()])
+
+    def _fetched(self, tensor: Any) -> Ref:
+        try:
+            return self._value(tensor)
+        except OpFailure as failure:
+            raise StepError(tensor.op, failure) from None
 
     def _asked_for(self) -> Iterator[int]:
         """Nodes of ops that are to run though nobody takes their values: they may fail."""

@@ -1,7 +1,8 @@
 """prune, inside regions: the branches and bodies of the graph's control flow as Steps inside nodes.
 
 State goes through as values. A variable that a region reads comes in beside the region's parameters, with a flag that
-says whether it holds anything (`_Held` looks at it where the variable is read); one that a region writes is a result.
+says whether it holds anything (`_Held` looks at it where the variable is read); one that a region writes is a result,
+with such a flag unless it held something before. Only what the results that are taken need is part of a region.
 Constants and known extents are set down inside, so that what depends on them is known there.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,15 +19,8 @@ import numpy as np
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.ir import INLINE_BYTES, Ref, Step, Type
 from stepjit_compiler.lowering import Update
-from stepjit_compiler.passes.prune import (
-    BRANCHES,
-    LOOPS,
-    VARIABLES,
-    Handle,
-    Request,
-    Translation,
-    ops_of_region,
-)
+from stepjit_compiler.passes.needed import BRANCHES, LOOPS
+from stepjit_compiler.passes.prune import VARIABLES, Handle, Request, Translation
 from stepjit_compiler.regions import first_born, has_effects
 from stepjit_compiler.step_builder import StepBuilder
 from stepjit_runtime import dtypes
@@ -46,36 +40,51 @@ class _Passed:
     """What goes into a region: the node's inputs, and what the region's parameters and slots are among them."""
 
     inputs: list[Ref] = field(default_factory=list)
-    parameters: list[int | Handle | np.ndarray | tuple[Type, tuple[Any, ...]]] = field(default_factory=list)
-    """By parameter: the number of its input, the variable that it stands for, or its value (array, or extents)."""
+    parameters: list[int | Handle | np.ndarray | tuple[Type, tuple[Any, ...]] | None] = field(default_factory=list)
+    """By parameter: the number of its input, the variable that it stands for, or its value (array, or extents).
+
+    None for one that nothing reads.
+    """
     slots: dict[int, tuple[int, int | None]] = field(default_factory=dict)
     """By slot: the numbers of the inputs that hold its value, and whether it is missing (None: it is not)."""
 
-    def pass_slot(self, outer: Translation, slot: int) -> None:
-        value, missing = outer.entering(slot)
+    def pass_slot(self, outer: Translation, slot: int, written: bool = False) -> None:
+        if written and outer.surely_holds(slot):
+            value, missing = outer._held(slot), None
+        else:
+            value, missing = outer.entering(slot)
         self.inputs.append(value)
         at = len(self.inputs) - 1
         if missing is not None:
             self.inputs.append(missing)
         self.slots[slot] = at, None if missing is None else at + 1
 
+    def take_back(self, outer: Translation, slot: int, refs: Iterator[Ref]) -> None:
+        """Let a variable hold what comes next of the node's results."""
+        outer.take(slot, next(refs), None if self.slots[slot][1] is None else next(refs))
+
 
 class _Inner(Translation):
     """The translation of one region."""
 
-    def __init__(self, outer: Translation, region: Any, passed: _Passed, feeds: Sequence[Type]) -> None:
+    def __init__(
+        self, outer: Translation, region: Any, outputs: Sequence[int], passed: _Passed, feeds: Sequence[Type]
+    ) -> None:
         self.outer, self.passed = outer, passed
         self._feeds = tuple(feeds)
+        needs = outer.regions.needs(region, outputs)
         fed = dict.fromkeys(region.inputs, 0)
-        request = Request(tuple(region.outputs), (), tuple(region.inputs), (), outer.request.variable_shape,
-                          outer.request.shapes)  # fmt: skip
-        super().__init__(request, fed, outer.ops, slots=outer.slots, streams=outer.streams)
+        fetches = tuple(region.outputs[k] for k in outputs)
+        request = Request(fetches, (), tuple(region.inputs), (), outer.request.variable_shape, outer.request.shapes)
+        super().__init__(request, fed, outer.ops, outer.regions, needs.taken, slots=outer.slots, streams=outer.streams)
+        self.translate_all(needs.ops)
 
     def __post_init__(self) -> None:
         self.builder = StepBuilder(self._feeds)
         self.state, self.numbers = self.outer.state, self.outer.numbers
         for tensor, what in zip(self.request.feeds, self.passed.parameters, strict=True):
-            self.values[tensor] = self._parameter(what)
+            if what is not None:
+                self.values[tensor] = self._parameter(what)
 
     def _parameter(self, what: Any) -> Ref | Handle:
         if isinstance(what, int):
@@ -115,67 +124,68 @@ class _Inner(Translation):
 
     def entering(self, slot: int) -> tuple[Ref, Ref | None]:
         if slot in self.current:
-            return self.current[slot], None
+            return self.current[slot], self.unsure.get(slot)
         value, missing = self.passed.slots[slot]
         return self.builder.feed(value), None if missing is None else self.builder.feed(missing)
 
-    def take(self, slot: int, value: Ref) -> None:
+    def surely_holds(self, slot: int) -> bool:
+        return self.entering(slot)[1] is None
+
+    def take(self, slot: int, value: Ref, missing: Ref | None = None) -> None:
         self.current[slot] = value
+        self.unsure.pop(slot, None)
+        if missing is not None:
+            self.unsure[slot] = missing
 
     def _held(self, slot: int) -> Ref:
-        value, missing = self.entering(slot)
-        if missing is None:
-            return value
-        origin, self.builder.origin = self.builder.origin, self.state[slot].origin
-        name = self.ops[self.state[slot].origin].name.encode()
-        held: Ref = self.builder.op("_Held", value, missing, variable=name)
-        self.builder.origin = origin
-        return held
+        return self._checked(slot, *self.entering(slot))
 
     def _is_initialized(self, number: int, op: Any) -> Ref:
-        _, missing = self.entering(self._slot_of(op))
-        if missing is None:
-            return self.builder.const(True, dtypes.bool_)
-        found: Ref = self.builder.op("Equal", missing, self.builder.const(0, dtypes.int32))
-        return found
+        return self._is_there(self.entering(self._slot_of(op))[1])
 
-    def region(self, written: Sequence[int]) -> Step:
-        """The region; after its own results it gives those slots' values."""
-        values = [self._value(tensor) for tensor in self.request.fetches]
-        return self.builder.finish([*values, *map(self._held, written)], (), self.effects)
+    def results(self) -> list[Ref]:
+        return [self._value(tensor) for tensor in self.request.fetches]
+
+    def written(self, slots: Sequence[int]) -> list[Ref]:
+        """What these slots hold in the end, each with a flag if it came with one."""
+        found: list[Ref] = []
+        for slot in slots:
+            value, missing = self.entering(slot)
+            found.append(value)
+            if self.passed.slots[slot][1] is not None:
+                found.append(self.builder.const(0, dtypes.int32) if missing is None else missing)
+        return found
 
 
 # --- Branches ---
 
 
 def _branch(outer: Translation, op: Any) -> None:
-    branches = op.attrs["then_branch"], op.attrs["else_branch"]
-    handles = [outer.values[tensor] for tensor in op.inputs[1:]]
-    touched, written = _touched_by(outer, branches, handles)
-    passed = _Passed()
-    for value in handles:
-        if not isinstance(value, Handle):
-            passed.inputs.append(value)
-    _set_parameters(outer, passed, handles, known=True)
-    for slot in sorted(touched):
-        passed.pass_slot(outer, slot)
+    branches, taken = (op.attrs["then_branch"], op.attrs["else_branch"]), outer.outputs_taken(op)
+    read = set(outer.regions.read_by(op, taken))
+    values = [outer.values[tensor] if k in read else None for k, tensor in enumerate(op.inputs)][1:]
+    slots = _touched_by(outer, [(branch, taken) for branch in branches], values)
+    passed = _Passed([value for value in values if isinstance(value, Ref)])
+    _set_parameters(outer, passed, values)
+    for slot in sorted(slots.touched):
+        passed.pass_slot(outer, slot, slot in slots.written)
     feeds = [outer.builder.type(ref) for ref in passed.inputs]
+    written = sorted(slots.written)
     steps = []
     for branch in branches:
-        inner = _Inner(outer, branch, passed, feeds)
-        inner.translate_all(ops_of_region(branch))
-        steps.append(inner.region(sorted(written)))
+        inner = _Inner(outer, branch, taken, passed, feeds)
+        steps.append(inner.builder.finish([*inner.results(), *inner.written(written)], (), inner.effects))
     condition = _condition(outer, outer._value(op.inputs[0]))
     attrs: dict[str, Any] = {
         "Tin": tuple(type_.dtype for type_ in feeds), "Tout": tuple(t.dtype for t in steps[0].results()),
         "then": steps[0], "else": steps[1],
     }  # fmt: skip
     if op in outer.request.shapes:
-        attrs["_shapes"] = outer.request.shapes[op]
-    refs = _add(outer, "_If", [condition, *passed.inputs], attrs, steps)
-    outer._set(op, refs[: len(op.outputs)])
-    for slot, ref in zip(sorted(written), refs[len(op.outputs) :], strict=True):
-        outer.take(slot, ref)
+        attrs["_shapes"] = tuple(outer.request.shapes[op][k] for k in taken)
+    refs = iter(_add(outer, "_If", [condition, *passed.inputs], attrs, steps))
+    outer.set_outputs(op, taken, refs)
+    for slot in written:
+        passed.take_back(outer, slot, refs)
 
 
 def _condition(outer: Translation, ref: Ref) -> Ref:
@@ -189,15 +199,15 @@ def _condition(outer: Translation, ref: Ref) -> Ref:
     return found
 
 
-def _set_parameters(outer: Translation, passed: _Passed, values: Sequence[Any], known: bool) -> None:
-    """Note what each parameter is; with `known`, constants are set down inside."""
+def _set_parameters(outer: Translation, passed: _Passed, values: Sequence[Ref | Handle | None]) -> None:
+    """Note what each parameter is; constants are set down inside."""
     plain = {str(e) for ref in passed.inputs for e in outer.builder.type(ref).dims if e is dims.symbol(str(e))}
     at = 0
     for value in values:
-        if isinstance(value, Handle):
-            passed.parameters.append(Handle(value.slot))
+        if not isinstance(value, Ref):
+            passed.parameters.append(None if value is None else Handle(value.slot))
             continue
-        found = _known(outer.builder, value, plain) if known else None
+        found = _known(outer.builder, value, plain)
         passed.parameters.append(at if found is None else found)
         at += 1
 
@@ -222,38 +232,50 @@ def _add(outer: Translation, name: str, inputs: Sequence[Ref], attrs: Mapping[st
     return [Ref(node, k) for k in range(len(outer.builder.nodes[node].types))]
 
 
-def _touched_by(outer: Translation, regions: Sequence[Any], values: Sequence[Any]) -> tuple[set[int], set[int]]:
-    """The slots that the regions use, and those of them that they write; `values` is by parameter."""
+@dataclass
+class _Slots:
+    """The slots that regions use, and those of them that they write."""
+
+    touched: set[int] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)
+
+
+def _touched_by(
+    outer: Translation, regions: Sequence[tuple[Any, Iterable[int]]], values: Sequence[Any]
+) -> _Slots:
+    """Of regions and those of their outputs that are taken; `values` is by parameter."""
     slots = [value.slot if isinstance(value, Handle) else None for value in values]
-    touched: set[int] = set()
-    written: set[int] = set()
-    for region in regions:
-        _touch(outer, region, slots, touched, written)
-    return touched | written, written
+    found = _Slots()
+    for region, outputs in regions:
+        _touch(outer, region, outputs, slots, found)
+    found.touched |= found.written
+    return found
 
 
 def _touch(
-    outer: Translation, region: Any, slots: Sequence[int | None], touched: set[int], written: set[int]
+    outer: Translation, region: Any, outputs: Iterable[int], slots: Sequence[int | None], found: _Slots
 ) -> None:
     known = {tensor: slot for tensor, slot in zip(region.inputs, slots, strict=True) if slot is not None}
-    for op in ops_of_region(region):
+    outputs = list(outputs)
+    needs = outer.regions.needs(region, outputs)
+    for op in needs.ops:
         if op.type in VARIABLES:
             known[op.outputs[0]] = outer._slot(outer.number(op), op)
             continue
         mine = [known.get(tensor) for tensor in op.inputs]
         if op.type in BRANCHES or op.type in LOOPS:
-            names = ("then_branch", "else_branch") if op.type in BRANCHES else ("cond", "body")
-            for name in names:
-                _touch(outer, op.attrs[name], mine[op.type in BRANCHES :], touched, written)
+            taken = needs.taken.get(op, range(len(op.outputs)))
+            for inner, numbers in outer.regions.inside(op, taken):
+                _touch(outer, inner, numbers, mine[op.type in BRANCHES :], found)
             continue
-        touched.update(slot for slot in mine if slot is not None)
+        found.touched.update(slot for slot in mine if slot is not None)
         definition = opdef.lookup(op.type)
         if definition is not None and isinstance(definition.lower, Update):
             changed = [slot for i in definition.lower.slots if (slot := mine[i]) is not None]
-            written.update(changed)
+            found.written.update(changed)
             if changed and op.outputs and op.outputs[0].dtype._is_ref_dtype:
                 known[op.outputs[0]] = changed[0]
-    touched.update(known[tensor] for tensor in region.outputs if tensor in known)
+    found.touched.update(known[region.outputs[k]] for k in outputs if region.outputs[k] in known)
 
 
 # --- Loops ---
@@ -266,38 +288,41 @@ class _Loop:
         self.outer, self.op = outer, op
         self.cond, self.body = op.attrs["cond"], op.attrs["body"]
         self.count = len(op.inputs)
-        self.values = [outer.values[tensor] for tensor in op.inputs]
+        self.taken = outer.outputs_taken(op)
+        self.live = outer.regions.live(op, self.taken)
+        self.stacked = [k for k in self.taken if k >= self.count]
+        self.values = [outer.values[tensor] if k in self.live else None for k, tensor in enumerate(op.inputs)]
         outputs, parameters_ = self.body.outputs, self.body.inputs
-        self.changing = [
-            k for k in range(self.count) if outputs[k] is not parameters_[k] and not isinstance(self.values[k], Handle)
-        ]
-        touched, self.written = _touched_by(outer, (self.cond, self.body), self.values)
-        self.touched = sorted(touched)
+        may_change = [k for k in sorted(self.live) if not isinstance(self.values[k], Handle)]
+        self.changing = [k for k in may_change if outputs[k] is not parameters_[k]]
+        slots = _touched_by(outer, outer.regions.inside(op, self.taken), self.values)
+        self.written, self.touched = sorted(slots.written), sorted(slots.touched)
         if not self.written and not self._may_end():
             # What waits for the loop must go on waiting: nothing may be taken for its own initial value.
-            self.changing = [k for k in range(self.count) if not isinstance(self.values[k], Handle)]
+            self.changing = may_change
+        self.results = [*self.changing, *self.stacked]
         self.passed = self._pass()
 
     def _may_end(self) -> bool:
         """Whether the condition reads anything that a trip changes."""
-        read = {self.cond.outputs[0], *(tensor for op in ops_of_region(self.cond) for tensor in op.inputs)}
-        return any(self.cond.inputs[k] in read for k in self.changing)
+        read = self.outer.regions.needs(self.cond).parameters
+        return any(k in read for k in self.changing)
 
     def _pass(self) -> _Passed:
         outer, passed = self.outer, _Passed()
         steady = [k for k in range(self.count) if k not in self.changing]
         fixed = [self.values[k] for k in steady]
-        passed.inputs = [value for value in fixed if not isinstance(value, Handle)]
-        _set_parameters(outer, passed, fixed, known=True)
+        passed.inputs = [value for value in fixed if isinstance(value, Ref)]
+        _set_parameters(outer, passed, fixed)
         of_steady = dict(zip(steady, passed.parameters))
         # Variables come first among the node's inputs.
-        first = [self._value(k) for k in self.changing] + [outer._held(slot) for slot in sorted(self.written)]
-        shift = len(first)
-        passed.inputs = first + passed.inputs
+        first = _Passed([self._value(k) for k in self.changing])
+        for slot in self.written:
+            first.pass_slot(outer, slot, True)
+        shift = len(first.inputs)
+        passed.inputs, passed.slots = first.inputs + passed.inputs, first.slots
         moved = {k: what + shift if isinstance(what, int) else what for k, what in of_steady.items()}
         passed.parameters = [self.changing.index(k) if k in self.changing else moved[k] for k in range(self.count)]
-        for number, slot in enumerate(sorted(self.written)):
-            passed.slots[slot] = len(self.changing) + number, None
         for slot in self.touched:
             if slot not in self.written:
                 passed.pass_slot(outer, slot)
@@ -305,28 +330,27 @@ class _Loop:
 
     def _value(self, k: int) -> Ref:
         value = self.values[k]
-        assert not isinstance(value, Handle)
+        assert isinstance(value, Ref)
         return value
 
     def translate(self) -> None:
         outer, op = self.outer, self.op
         types = [outer.builder.type(ref) for ref in self.passed.inputs]
         body = self._settled(types)
-        inner = _Inner(outer, self.cond, self.passed, body.feeds)
-        inner.translate_all(ops_of_region(self.cond))
-        cond = inner.region(())
-        stacked = len(self.body.outputs) - self.count
+        inner = _Inner(outer, self.cond, (0,), self.passed, body.feeds)
+        cond = inner.builder.finish(inner.results(), (), inner.effects)
         attrs = {
             "T": tuple(t.dtype for t in types), "Tout": tuple(t.dtype for t in body.results()),
-            "body": body, "cond": cond, "stacked": stacked,
+            "body": body, "cond": cond, "stacked": len(self.stacked),
         }  # fmt: skip
         refs = _add(outer, "_While", self.passed.inputs, attrs, (body, cond))
-        outer._set(op, [*self._finals(refs), *refs[len(types) :]])
-        for number, slot in enumerate(sorted(self.written)):
-            outer.take(slot, refs[len(self.changing) + number])
-
-    def _finals(self, refs: Sequence[Ref]) -> list[Any]:
-        return [refs[self.changing.index(k)] if k in self.changing else self.values[k] for k in range(self.count)]
+        outer.set_outputs(op, self.stacked, iter(refs[len(types) :]))
+        in_order = iter(refs)
+        outer.set_outputs(op, self.changing, in_order)
+        for slot in self.written:
+            self.passed.take_back(outer, slot, in_order)
+        kept = [k for k in self.live if k not in self.changing]
+        outer.values.update({op.outputs[k]: self.values[k] for k in kept if op.outputs[k] not in outer.values})
 
     def _settled(self, types: list[Type]) -> Step:
         """The body over types that hold in every trip: extents that change become symbols of its own."""
@@ -360,13 +384,11 @@ class _Loop:
         return found
 
     def _body(self, feeds: Sequence[Type]) -> Step:
-        inner = _Inner(self.outer, self.body, self.passed, feeds)
-        inner.translate_all(ops_of_region(self.body))
-        values = [inner._value(self.body.outputs[k]) for k in self.changing]
-        values += [inner._held(slot) for slot in sorted(self.written)]
+        inner = _Inner(self.outer, self.body, self.results, self.passed, feeds)
+        found, count = inner.results(), len(self.changing)
+        values = [*found[:count], *inner.written(self.written)]
         values += [inner.builder.feed(number) for number in range(len(values), len(feeds))]
-        values += [inner._value(tensor) for tensor in self.body.outputs[self.count :]]
-        return inner.builder.finish(values, (), inner.effects)
+        return inner.builder.finish([*values, *found[count:]], (), inner.effects)
 
 
 def _with_free(types: Sequence[Type], free: set[tuple[int, int]]) -> list[Type]:

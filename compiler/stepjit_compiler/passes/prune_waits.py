@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepjit_compiler import opdef
 from stepjit_compiler.ir import Ref
+from stepjit_compiler.passes.needed import StepError
 from stepjit_runtime.errors import OpFailure
 
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ class Waits:
         try:
             node = builder.add(kind, inputs, attrs, translation.effects[-1:])
         except OpFailure as failure:
-            from stepjit_compiler.passes.prune import StepError
-
             raise StepError(op, failure) from None
         finally:
             builder.origin = before

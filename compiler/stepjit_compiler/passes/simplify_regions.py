@@ -18,7 +18,7 @@ import numpy as np
 
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.ir import INLINE_BYTES, Check, Literal, Node, Ref, Step, Type
-from stepjit_compiler.lowering import Alias
+from stepjit_compiler.lowering import Alias, Generate, Matrices
 from stepjit_compiler.passes.early_checks import checks_of
 from stepjit_compiler.passes.fuse import reader_of
 from stepjit_compiler.passes.simplify import SPREADING
@@ -319,7 +319,9 @@ def _is_safe(region: Step, reader: StepBuilder, i: int) -> bool:
     op = opdef.lookup(node.op)
     if node.op in ("Const", "_Dims"):
         return not any(is_late(extent) for extent in node.attr.get("dims", ()))
-    return op is not None and not (op.stateful or node.host or node.after or checks_of(region, reader, i))
+    if op is None or isinstance(op.lower, (Matrices, Generate)):
+        return False
+    return not (op.stateful or node.host or node.after or checks_of(region, reader, i))
 
 
 def _is_worth_it(region: Step, ref: Ref) -> bool:

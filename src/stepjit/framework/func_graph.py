@@ -119,6 +119,15 @@ class FuncGraph(Graph):
                 return True
         return False
 
+    def _is_in_loop_within(self, graph: Graph) -> bool:
+        """Whether a loop lies between this region and a graph around it."""
+        inner: Any = self
+        while inner is not graph:
+            if inner.kind == "while loop":
+                return True
+            inner = inner.outer_graph
+        return False
+
     def capture(self, tensor: Tensor) -> Tensor:
         """The tensor of this region that stands for one of a graph around; ValueError for one of another graph."""
         if tensor.op.graph is self:
@@ -156,11 +165,15 @@ class FuncGraph(Graph):
     # --- What is outside ---
 
     def control_dependencies(self, control_inputs: Iterable[Any] | None) -> ControlScope:
-        """As in `Graph`; what is outside is waited for by the op that holds this region."""
+        """As in `Graph`; what is outside is waited for by the op that holds this region.
+
+        As in TF, a loop's trips do not wait for an op around the loop that has no outputs.
+        """
         scope = super().control_dependencies(control_inputs)
         for op in scope.ops:
             if self.encloses(op.graph):
-                self.outer_controls[op] = None
+                if op.outputs or not self._is_in_loop_within(op.graph):
+                    self.outer_controls[op] = None
             elif op.graph is not self:
                 raise ValueError(unreachable(op, "a control dependency"))
         scope.ops = [op for op in scope.ops if op.graph is self]

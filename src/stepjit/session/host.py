@@ -13,6 +13,7 @@ from stepjit.session.regions import driven
 from stepjit.session.streams import stream_of, streams_of
 from stepjit_compiler import opdef
 from stepjit_compiler.opdef import Call
+from stepjit_compiler.ops.step import ASSIGNS
 from stepjit_compiler.regions import CONTROL
 from stepjit_runtime.dtypes import as_dtype
 from stepjit_runtime.errors import INTERNAL, RESOURCE_EXHAUSTED, OpFailure
@@ -82,12 +83,13 @@ def _settled(function: Host, resources: Resources, writes: bool) -> Host:
 def _compute(
     host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], owners: Sequence[Any]
 ) -> Callable[..., Any]:
-    if host.op == "_AssignAny":
+    if host.op in ASSIGNS:
         variable = variables[host.attrs["slot"]]
         assert variable is not None
 
-        def assign(value: np.ndarray) -> tuple[()]:
-            variable.assign(value)
+        def assign(value: np.ndarray, missing: Any = False) -> tuple[()]:
+            if not missing:
+                variable.assign(value)
             return ()
 
         return assign

@@ -30,7 +30,8 @@ from stepjit.session.streams import streams_of
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import StepFailure, Type
-from stepjit_compiler.passes.prune import Pruned, Request, StepError, prune
+from stepjit_compiler.passes.needed import StepError
+from stepjit_compiler.passes.prune import Pruned, Request, prune
 from stepjit_compiler.step_builder import NeedsShapeError, NeedsStaticError
 from stepjit_runtime import abi, forking
 from stepjit_runtime.cancellation import not_counted
