@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
 from stepjit.ops.broadcasting import unbroadcast
-from stepjit.ops.reductions import reduce_max
+from stepjit.ops.reductions import reduce_max, reduce_sum
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import as_dtype
 
@@ -39,6 +40,26 @@ def igamma(a: Any, x: Any, name: str | None = None) -> Tensor:
 def igammac(a: Any, x: Any, name: str | None = None) -> Tensor:
     """The upper regularised incomplete gamma function 1 - P(a, x)."""
     return apply_op("Igammac", a=a, x=x, name=name)
+
+
+def lbeta(x: Any, name: str | None = None) -> Tensor:
+    """The logarithm of the multivariate beta function of the last axis."""
+    with name_scope(name, "lbeta", [x]):
+        tensor = convert_to_tensor(x, name="x")
+        gammas = reduce_sum(apply_op("Lgamma", x=tensor), [-1])
+        return _op("Sub", gammas, apply_op("Lgamma", x=reduce_sum(tensor, [-1])))
+
+
+def ndtri(x: Any, name: str | None = None) -> Tensor:
+    """The quantiles of the standard normal distribution."""
+    return apply_op("Ndtri", x=x, name=name)
+
+
+@RegisterGradient("Ndtri")
+def _ndtri_grad(op: Operation, grad: Tensor) -> Tensor:
+    y = op.outputs[0]
+    half, root = (constant(each, dtype=y.dtype.base_dtype) for each in (0.5, math.sqrt(2 * math.pi)))
+    return _op("Mul", grad, _op("Mul", root, apply_op("Exp", x=_op("Mul", half, apply_op("Square", x=y)))))
 
 
 def _gamma_density(a: Tensor, x: Tensor) -> Tensor:

@@ -30,4 +30,4 @@ from stepjit.ops.segments import (
     sparse_segment_sqrt_n, sparse_segment_sum, top_k, unsorted_segment_max, unsorted_segment_mean,
     unsorted_segment_min, unsorted_segment_prod, unsorted_segment_sqrt_n, unsorted_segment_sum,
 )  # fmt: skip
-from stepjit.ops.special import betainc, bincount, confusion_matrix, igamma, igammac, polygamma, zeta
+from stepjit.ops.special import betainc, bincount, confusion_matrix, igamma, igammac, lbeta, ndtri, polygamma, zeta

@@ -115,7 +115,7 @@ from stepjit.ops.strings import (
 from stepjit.ops.sparse_serialized import deserialize_many_sparse, serialize_many_sparse, serialize_sparse
 from stepjit.ops.special import (
     betainc, bincount, confusion_matrix, cross, ensure_shape, histogram_fixed_width, histogram_fixed_width_bins,
-    igamma, igammac, polygamma, realdiv, zeta,
+    igamma, igammac, lbeta, polygamma, realdiv, zeta,
 )  # fmt: skip
 from stepjit.ops.state import (
     assign, assign_add, assign_sub, batch_scatter_update, count_up_to, scatter_add, scatter_div, scatter_max,

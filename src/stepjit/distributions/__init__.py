@@ -1,0 +1,1 @@
+"""Probability distributions over tensors: TF1's `tf.distributions`."""
