@@ -1,9 +1,12 @@
-"""Convolutions of images with channels last and without padding, and their gradients for the filter, as generated code.
+"""Convolutions of images with channels last and without padding as generated code: the geometry, and the tiles' loops.
 
 For one row of windows the image is a matrix already: window w begins `stride * channels` elements after the one
 before it, and what it takes of one row of the image lies there without gaps. So a tile of windows by vectors of result
-channels is summed over the places of the filter straight from the image, with no copy of the windows. The gradient for
-the filter is the same product seen from the side: places of the filter by vectors of channels, summed over all windows.
+channels is summed over the places of the filter straight from the image, with no copy of the windows
+(`conv_forward.py`). The gradient for the filter is the same product seen from the side: places of the filter by
+vectors of channels, summed over all windows (`conv_filter.py`).
+
+Extents of batch and space may be symbols; channels and the filter's sizes are numbers.
 """
 
 from __future__ import annotations
@@ -14,92 +17,116 @@ from dataclasses import dataclass
 
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lower.builder import Builder, Value
-from stepjit_compiler.lower.gemm_tile import (
-    Column,
-    Size,
-    at,
-    columns_of,
-    for_each,
-    piece_of,
-    plus,
-    times,
-    value,
-)
+from stepjit_compiler.lower.gemm_tile import Column, Size, columns_of, for_each, plus, round_down, times, value
 from stepjit_runtime.dtypes import DType
 
 VECTOR_BYTES = 32
 SUMS = 12
 """Vectors of sums that a tile keeps in registers."""
-STRAIGHT = 32
-"""Places of a filter up to which a tile's sum is written out without loops."""
 UNROLLED = 4
+
+Extents = Callable[[Extent], Value]
+"""The i64 of an extent in the running code."""
+Step = Callable[["tuple[Size, ...]", "list[Value]"], "list[Value]"]
+"""`step(places, sums) -> sums` with one product added to each."""
+Loops = Sequence["tuple[Size, tuple[Size, ...]]"]
+"""(count, by how much each place moves) of nested counters."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The geometry: an image [batch, *space, channels], filters [*sizes, channels, depth], `counts` windows."""
+    """The geometry: images [batch, *space, groups * channels], filters [*sizes, channels, depth], results
+    [batch, *counts, depth]. Each group's channels make an equal share of the result's.
+
+    `turned`: the windows are those of the transposed convolution. The result is then the larger image, of which the
+    window at p begins at p * stride - before, and the image holds one element per window.
+    """
 
     dtype: DType
     batch: Extent
-    space: tuple[int, ...]
+    space: tuple[Extent, ...]
     channels: int
     sizes: tuple[int, ...]
     depth: int
-    counts: tuple[int, ...]
+    counts: tuple[Extent, ...]
     strides: tuple[int, ...]
     rates: tuple[int, ...]
+    groups: int = 1
+    turned: bool = False
+    before: tuple[Extent, ...] = ()
 
     @property
     def lanes(self) -> int:
         return min(8, VECTOR_BYTES // self.dtype.itemsize)
 
     @property
-    def pitch(self) -> tuple[int, ...]:
-        """Elements from one position to the next along each axis of the image's space."""
-        return tuple(math.prod(self.space[k + 1 :]) * self.channels for k in range(len(self.space)))
+    def pixel(self) -> int:
+        """Elements of one pixel of the image."""
+        return self.groups * self.channels
 
     @property
-    def image(self) -> int:
-        """Elements of one image."""
-        return math.prod(self.space) * self.channels
+    def share(self) -> int:
+        """Channels of the result that one group makes."""
+        return self.depth // self.groups
 
     @property
-    def windows(self) -> int:
-        """Windows of one image."""
-        return math.prod(self.counts)
-
-    @property
-    def runs(self) -> tuple[tuple[tuple[int, int], ...], int]:
-        """((count, elements apart) of each loop over places, the places that follow without gaps at each)."""
-        loops = [(size, rate * pitch) for size, rate, pitch in zip(self.sizes, self.rates, self.pitch, strict=True)]
-        if self.rates[-1] == 1 or self.sizes[-1] == 1:
-            return tuple(loops[:-1]), self.sizes[-1] * self.channels
-        return tuple(loops), self.channels
+    def rows(self) -> tuple[int, ...]:
+        """Rows of the filter, as a matrix with `depth` columns, from one place to the next along each axis."""
+        return tuple(math.prod(self.sizes[k + 1 :]) * self.channels for k in range(len(self.sizes)))
 
 
-# --- what both share ---
+class Room:
+    """Extents, and elements from one position of the image to the next along each axis, in the running code."""
+
+    def __init__(self, b: Builder, window: Window, extent: Extents) -> None:
+        def size(of: Extent) -> Size:
+            return of if isinstance(of, int) else extent(of)
+
+        self.batch = size(window.batch)
+        self.space = tuple(map(size, window.space))
+        self.counts = tuple(map(size, window.counts))
+        self.before = tuple(map(size, window.before))
+        pitch: list[Size] = [window.pixel]
+        for each in reversed(self.space):
+            pitch.append(times(b, pitch[-1], each))
+        self.image = pitch.pop()
+        self.pitch = tuple(reversed(pitch))
+        self.windows: Size = 1
+        for each in self.counts:
+            self.windows = times(b, self.windows, each)
 
 
 def panels(b: Builder, window: Window, vectors: int, body: Callable[[Size, list[Column]], None]) -> None:
-    """Run `body(first column, vectors)` for the result's channels, so many vectors at a time."""
+    """Run `body(first column, vectors)` for a group's share of the result's channels, so many vectors at a time."""
     lanes, width = window.lanes, window.lanes * vectors
     whole = [Column(first, lanes, ((0, lanes),)) for first in range(0, width, lanes)]
-    end = window.depth // width * width
+    end = window.share // width * width
     for_each(b, 0, end, width, lambda first: body(first, whole))
-    if window.depth > end:
-        body(end, columns_of(window.depth - end, lanes, window.depth))
+    if window.share > end:
+        body(end, columns_of(window.share - end, lanes, window.share))
 
 
-def tiles(b: Builder, count: int, most: int, body: Callable[[Size, int], None]) -> None:
-    """Run `body(first, height)` for `count` rows in tiles of nearly equal heights up to `most`."""
-    parts = -(-count // most)
-    low, more = divmod(count, parts)
-    split = more * (low + 1)
-    for_each(b, 0, split, low + 1, lambda first: body(first, low + 1))
-    for_each(b, split, count, low, lambda first: body(first, low))
+def tiles(b: Builder, count: Size, most: int, body: Callable[[Size, int], None]) -> None:
+    """Run `body(first, height)` for `count` rows in tiles up to `most`: of nearly equal heights where it is a number,
+    else as many as are full, and then pairs and single ones."""
+    if isinstance(count, int):
+        parts = max(1, -(-count // most))
+        low, more = divmod(count, parts)
+        split = more * (low + 1)
+        for_each(b, 0, split, low + 1, lambda first: body(first, low + 1))
+        for_each(b, split, count, low, lambda first: body(first, low))
+        return
+    done: Value = b.int64(0)
+    for height in (most, 2, 1) if most > 2 else (most, 1):
+        turns = b.div(b.sub(count, done), b.int64(height))
+        end = b.add(done, b.mul(turns, b.int64(height)))
+        loop = b.begin_loop(done, end, height)
+        body(loop.index, height)
+        b.end_loop(loop)
+        done = end
 
 
-def nested(b: Builder, counts: Sequence[Extent], extent: Callable[[Extent], Value], body: Callable[..., None]) -> None:
+def nested(b: Builder, counts: Sequence[Size], body: Callable[..., None]) -> None:
     """Loops over all positions; `body(*indices)`."""
 
     def level(done: tuple[Size, ...]) -> None:
@@ -107,65 +134,63 @@ def nested(b: Builder, counts: Sequence[Extent], extent: Callable[[Extent], Valu
             body(*done)
             return
         count = counts[len(done)]
-        if count == 1:
-            level((*done, 0))
+        if isinstance(count, int):
+            for_each(b, 0, count, 1, lambda index: level((*done, index)))
             return
-        loop = b.begin_loop(b.int64(0), extent(count))
+        loop = b.begin_loop(b.int64(0), count)
         level((*done, loop.index))
         b.end_loop(loop)
 
     level(())
 
 
+def moved(b: Builder, places: tuple[Size, ...], turns: Size, steps: Sequence[Size]) -> tuple[Size, ...]:
+    """The places after so many turns."""
+    return tuple(plus(b, place, times(b, turns, step)) for place, step in zip(places, steps, strict=True))
+
+
 def summed(
-    b: Builder,
-    loops: Sequence[tuple[int, tuple[int, ...]]],
-    inner: int,
-    steps: tuple[int, ...],
-    starts: tuple[Size, ...],
-    sums: list[Value],
-    step: Callable[[tuple[Size, ...], list[Value]], list[Value]],
-) -> list[Value]:
-    """Sums over nested counters: places advance by `loops[k][1]` at each turn of loop k and by `steps` innermost."""
+    b: Builder, loops: Loops, inner: Size, steps: tuple[Size, ...], starts: tuple[Size, ...], sums: list[Value],
+    step: Step,
+) -> list[Value]:  # fmt: skip
+    """Sums over nested counters: places move by `loops[k][1]` at each turn of loop k and by `steps` innermost."""
     if loops:
-        count, moves = loops[0]
-        rest = loops[1:]
+        (count, moves), rest = loops[0], loops[1:]
         if count == 1:
             return summed(b, rest, inner, steps, starts, sums, step)
-        loop = b.begin_loop(b.int64(0), b.int64(count), 1, sums)
-        moved = tuple(plus(b, first, times(b, loop.index, move)) for first, move in zip(starts, moves, strict=True))
-        return b.end_loop(loop, summed(b, rest, inner, steps, moved, list(loop.carried), step))
-    done = inner // UNROLLED * UNROLLED if inner > UNROLLED else 0
-    if done:
-        loop = b.begin_loop(b.int64(0), b.int64(done), UNROLLED, sums)
-        sums = list(loop.carried)
-        moved = tuple(plus(b, first, times(b, loop.index, move)) for first, move in zip(starts, steps, strict=True))
+        loop = b.begin_loop(b.int64(0), value(b, count), 1, sums)
+        found = summed(b, rest, inner, steps, moved(b, starts, loop.index, moves), list(loop.carried), step)
+        return b.end_loop(loop, found)
+    done = round_down(b, inner, UNROLLED)
+    if isinstance(inner, int) and inner <= UNROLLED:
+        done = 0
+    if done != 0:
+        loop = b.begin_loop(b.int64(0), value(b, done), UNROLLED, sums)
+        sums, places = list(loop.carried), moved(b, starts, loop.index, steps)
         for turn in range(UNROLLED):
-            sums = step(tuple(plus(b, place, turn * move) for place, move in zip(moved, steps, strict=True)), sums)
+            sums = step(moved(b, places, turn, steps), sums)
         sums = b.end_loop(loop, sums)
-    for turn in range(done, inner):
-        sums = step(tuple(plus(b, place, turn * move) for place, move in zip(starts, steps, strict=True)), sums)
-    return sums
+    if isinstance(inner, int) and isinstance(done, int):
+        for turn in range(done, inner):
+            sums = step(moved(b, starts, turn, steps), sums)
+        return sums
+    loop = b.begin_loop(value(b, done), value(b, inner), 1, sums)
+    return b.end_loop(loop, step(moved(b, starts, loop.index, steps), list(loop.carried)))
 
 
 def straight(
-    b: Builder,
-    loops: Sequence[tuple[int, tuple[int, ...]]],
-    inner: int,
-    steps: tuple[int, ...],
-    starts: tuple[Size, ...],
-    sums: list[Value],
-    step: Callable[[tuple[Size, ...], list[Value]], list[Value]],
-) -> list[Value]:
-    """As `summed`, written out."""
+    b: Builder, loops: Loops, inner: int, steps: tuple[Size, ...], starts: tuple[Size, ...], sums: list[Value],
+    step: Step,
+) -> list[Value]:  # fmt: skip
+    """As `summed`, written out; all counts are numbers."""
     if loops:
         (count, moves), rest = loops[0], loops[1:]
+        assert isinstance(count, int)
         for turn in range(count):
-            moved = tuple(plus(b, first, turn * move) for first, move in zip(starts, moves, strict=True))
-            sums = straight(b, rest, inner, steps, moved, sums, step)
+            sums = straight(b, rest, inner, steps, moved(b, starts, turn, moves), sums, step)
         return sums
     for turn in range(inner):
-        sums = step(tuple(plus(b, place, turn * move) for place, move in zip(starts, steps, strict=True)), sums)
+        sums = step(moved(b, starts, turn, steps), sums)
     return sums
 
 
@@ -177,187 +202,3 @@ def multiplied(b: Builder, sums: list[Value], scalars: Sequence[Value], vectors:
 
 def zeros(b: Builder, window: Window, rows: int, columns: Sequence[Column]) -> list[Value]:
     return [b.const(0, window.dtype, column.lanes) for _ in range(rows) for column in columns]
-
-
-# --- forward ---
-
-
-def forward_vectors(window: Window) -> int:
-    """Vectors of result channels per tile."""
-    have = -(-window.depth // window.lanes)
-    wanted = {1: 6, 2: 4, 3: 4}.get(window.counts[-1], 2)
-    return 3 if have == 3 else min(have, wanted)
-
-
-def scratch_elements(window: Window) -> int:
-    """Room for one panel of the filter, where there is more than one panel."""
-    width = forward_vectors(window) * window.lanes
-    return math.prod(window.sizes) * window.channels * width if window.depth > width else 0
-
-
-def emit_forward(
-    b: Builder,
-    window: Window,
-    image: Value,
-    kernel: Value,
-    extent: Callable[[Extent], Value],
-    finish: Callable[[Builder, Value, tuple[Size, ...], Value], None],
-    scratch: Value | None,
-) -> None:
-    """Loops that call `finish(b, acc, (image, *window), channel)` once for every vector of the result."""
-    vectors = forward_vectors(window)
-
-    def panel(first: Size, columns: list[Column]) -> None:
-        place, pitch = at(b, kernel, window.dtype, first), window.depth
-        whole = sum(column.lanes for column in columns)
-        if scratch is not None and columns[0].pieces == ((0, window.lanes),) and whole == vectors * window.lanes:
-            _pack(b, window, place, columns, scratch)
-            place, pitch = scratch, whole
-
-        def row(n: Size, *outer: Size) -> None:
-            start = times(b, n, window.image)
-            for index, stride, pitch_ in zip(outer, window.strides, window.pitch, strict=False):
-                start = plus(b, start, times(b, index, stride * pitch_))
-            line = at(b, image, window.dtype, start)
-
-            def tile(w: Size, rows: int) -> None:
-                base = at(b, line, window.dtype, times(b, w, window.strides[-1] * window.channels))
-                sums = _tile(b, window, base, rows, place, pitch, columns)
-                _store(b, sums, (n, *outer), w, first, rows, columns, finish)
-
-            tiles(b, window.counts[-1], max(2, min(8, SUMS // len(columns))), tile)
-
-        nested(b, (window.batch, *window.counts[:-1]), extent, row)
-
-    panels(b, window, vectors, panel)
-
-
-def _pack(b: Builder, window: Window, place: Value, columns: list[Column], scratch: Value) -> None:
-    """Lay one panel of the filter out row behind row."""
-    width = sum(column.lanes for column in columns)
-    loop = b.begin_loop(b.int64(0), b.int64(math.prod(window.sizes) * window.channels))
-    source = at(b, place, window.dtype, times(b, loop.index, window.depth))
-    target = at(b, scratch, window.dtype, times(b, loop.index, width))
-    for column in columns:
-        vector = b.load(at(b, source, window.dtype, column.offset), window.dtype, column.lanes)
-        b.store(vector, at(b, target, window.dtype, column.offset))
-    b.end_loop(loop)
-
-
-def _tile(
-    b: Builder, window: Window, base: Value, rows: int, place: Value, pitch: int, columns: Sequence[Column]
-) -> list[Value]:
-    """The sums of `rows` neighbouring windows, by vector."""
-    dtype, apart = window.dtype, window.strides[-1] * window.channels
-    loops, inner = window.runs
-    every = math.prod(window.sizes) * window.channels
-
-    def step(places: tuple[Size, ...], sums: list[Value]) -> list[Value]:
-        pixel, weight = at(b, base, dtype, places[0]), at(b, place, dtype, times(b, places[1], pitch))
-        scalars = [b.load(at(b, pixel, dtype, row * apart), dtype) for row in range(rows)]
-        vectors = [b.load(at(b, weight, dtype, column.offset), dtype, column.lanes) for column in columns]
-        return multiplied(b, sums, scalars, vectors)
-
-    moves, left = [], inner
-    for count, move in reversed(loops):
-        moves.append((count, (move, left)))
-        left *= count
-    run = straight if every <= STRAIGHT else summed
-    return run(b, moves[::-1], inner, (1, 1), (0, 0), zeros(b, window, rows, columns), step)
-
-
-def _store(
-    b: Builder, sums: list[Value], outer: tuple[Size, ...], w: Size, first: Size, rows: int,
-    columns: Sequence[Column], finish: Callable[[Builder, Value, tuple[Size, ...], Value], None],
-) -> None:  # fmt: skip
-    each = iter(sums)
-    for row in range(rows):
-        for column in columns:
-            acc = next(each)
-            for start, lanes in column.pieces:
-                channel = plus(b, first, column.offset + start)
-                finish(b, piece_of(b, acc, start, lanes), (*outer, plus(b, w, row)), value(b, channel))
-
-
-# --- the gradient for the filter ---
-
-
-def emit_filter_gradient(
-    b: Builder, window: Window, image: Value, grad: Value, result: Value, extent: Callable[[Extent], Value]
-) -> None:
-    """result[*sizes, channels, depth] = for each place the sum over all windows of image times gradient.
-
-    Image by image, so that what a tile reads again and again stays in cache; the sums so far stand in the result.
-    """
-    dtype, depth = window.dtype, window.depth
-    zero(b, dtype, result, math.prod(window.sizes) * window.channels * depth)
-    loops, inner = window.runs
-    vectors = 3 if -(-depth // window.lanes) == 3 else min(2, -(-depth // window.lanes))
-
-    def one(n: Size) -> None:
-        pixels = at(b, image, dtype, times(b, n, window.image))
-        slopes = at(b, grad, dtype, times(b, n, window.windows * depth))
-
-        def panel(first: Size, columns: list[Column]) -> None:
-            column_grads = at(b, slopes, dtype, first)
-
-            def run(*outer: Size) -> None:
-                source: Size = 0
-                place: Size = 0
-                left = inner
-                for index, (count, move) in reversed(list(zip(outer, loops, strict=True))):
-                    source = plus(b, source, times(b, index, move))
-                    place = plus(b, place, times(b, index, left))
-                    left *= count
-
-                def tile(i: Size, rows: int) -> None:
-                    base = at(b, pixels, dtype, plus(b, source, i))
-                    sums = _filter_tile(b, window, base, column_grads, rows, columns)
-                    target = plus(b, times(b, plus(b, place, i), depth), first)
-                    _add(b, dtype, sums, at(b, result, dtype, target), depth, rows, columns)
-
-                tiles(b, inner, max(2, min(8, SUMS // len(columns))), tile)
-
-            nested(b, [count for count, _ in loops], extent, run)
-
-        panels(b, window, vectors, panel)
-
-    nested(b, (window.batch,), extent, one)
-
-
-def _filter_tile(
-    b: Builder, window: Window, base: Value, grads: Value, rows: int, columns: Sequence[Column]
-) -> list[Value]:
-    """The sums over one image's windows for `rows` neighbouring places, by vector."""
-    dtype = window.dtype
-
-    def step(places: tuple[Size, ...], sums: list[Value]) -> list[Value]:
-        pixel, slope = at(b, base, dtype, places[0]), at(b, grads, dtype, places[1])
-        scalars = [b.load(at(b, pixel, dtype, row), dtype) for row in range(rows)]
-        vectors = [b.load(at(b, slope, dtype, column.offset), dtype, column.lanes) for column in columns]
-        return multiplied(b, sums, scalars, vectors)
-
-    moves, left = [], window.depth
-    for count, stride, pitch in reversed(list(zip(window.counts, window.strides, window.pitch, strict=True))):
-        moves.append((count, (stride * pitch, left)))
-        left *= count
-    (inner, steps), *outer = moves
-    return summed(b, outer[::-1], inner, steps, (0, 0), zeros(b, window, rows, columns), step)
-
-
-def _add(
-    b: Builder, dtype: DType, sums: list[Value], target: Value, depth: int, rows: int, columns: Sequence[Column]
-) -> None:
-    each = iter(sums)
-    for row in range(rows):
-        for column in columns:
-            acc = next(each)
-            for start, lanes in column.pieces:
-                where = at(b, target, dtype, row * depth + column.offset + start)
-                b.store(b.add(b.load(where, dtype, lanes), piece_of(b, acc, start, lanes)), where)
-
-
-def zero(b: Builder, dtype: DType, pointer: Value, count: int) -> None:
-    """Fill with zeros."""
-    b.externals.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-    b.raw(f"call void @llvm.memset.p0.i64(ptr {pointer.ref}, i8 0, i64 {count * dtype.itemsize}, i1 false)")

@@ -6,7 +6,10 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower.builder import Builder, Value
-from stepjit_compiler.lower.conv import Window, emit_filter_gradient, emit_forward, scratch_elements
+from stepjit_compiler.lower.conv import Window
+from stepjit_compiler.lower.conv_filter import emit_filter_gradient
+from stepjit_compiler.lower.conv_forward import emit_forward, scratch_elements
+from stepjit_compiler.lower.depthwise_filter import emit_depthwise_filter
 from stepjit_compiler.lower.gemm_tile import Size
 from stepjit_compiler.lower.index import Index, LoopVar
 from stepjit_compiler.lower.point import Point
@@ -49,7 +52,9 @@ def emit_convolution(point: Point) -> Extent:
 
 def emit_filter(point: Point) -> Extent:
     """The gradient for the filter."""
-    window, node = _window(point), point.step.nodes[point.kernel.nodes[0]]
-    image, grad = (point.pointer(ref) for ref in node.inputs[:2])
-    emit_filter_gradient(point.b, window, image, grad, point.pointer(Ref(point.kernel.nodes[0], 0)), point.extent)
+    i = point.kernel.nodes[0]
+    window, node = _window(point), point.step.nodes[i]
+    image, grad, result = (point.pointer(ref) for ref in (*node.inputs[:2], Ref(i, 0)))
+    emit = emit_depthwise_filter if node.op == "_DepthwiseFilter" else emit_filter_gradient
+    emit(point.b, window, image, grad, result, point.extent)
     return 0

@@ -20,6 +20,7 @@ from stepjit_compiler.ops import ctc as ctc
 from stepjit_compiler.ops import decode as decode
 from stepjit_compiler.ops import decompositions as decompositions
 from stepjit_compiler.ops import depthwise as depthwise
+from stepjit_compiler.ops import depthwise_core as depthwise_core
 from stepjit_compiler.ops import diagonal as diagonal
 from stepjit_compiler.ops import dilation as dilation
 from stepjit_compiler.ops import division as division

@@ -10,6 +10,7 @@ import numpy as np
 
 from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
+from stepjit_compiler.ops.channel_mixing import mix_of, mixed, unmixed
 from stepjit_compiler.ops.conv_expand import (
     conv_is_native,
     expand_conv,
@@ -111,38 +112,6 @@ def check_result(
             )
 
 
-# --- One place of the window at a time ---
-
-
-def _mixed(x: np.ndarray, kernel: np.ndarray, groups: int) -> np.ndarray:
-    """The channels of x through a [inner, outer] matrix, group by group."""
-    if groups == 1:
-        return np.asarray(x @ kernel)
-    inner, outer = kernel.shape
-    parts = x.reshape(*x.shape[:-1], groups, inner)
-    found = np.einsum("...gi,igo->...go", parts, kernel.reshape(inner, groups, outer // groups))
-    return found.reshape(*x.shape[:-1], outer)
-
-
-def _unmixed(grad: np.ndarray, kernel: np.ndarray, groups: int) -> np.ndarray:
-    """The gradient of `_mixed` for x."""
-    if groups == 1:
-        return np.asarray(grad @ kernel.T)
-    inner, outer = kernel.shape
-    parts = grad.reshape(*grad.shape[:-1], groups, outer // groups)
-    found = np.einsum("...go,igo->...gi", parts, kernel.reshape(inner, groups, outer // groups))
-    return found.reshape(*grad.shape[:-1], groups * inner)
-
-
-def _mix_of(x: np.ndarray, grad: np.ndarray, groups: int) -> np.ndarray:
-    """The gradient of `_mixed` for the matrix."""
-    rows, columns = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
-    if groups == 1:
-        return np.asarray(rows.T @ columns)
-    apart = [each.reshape(len(each), groups, -1) for each in (rows, columns)]
-    return np.einsum("ngi,ngo->igo", *apart).reshape(apart[0].shape[-1], -1)
-
-
 # --- Conv2D, Conv3D ---
 def _conv_shape(rank: int) -> Callable[[Inference], list[ShapeLike]]:
     def infer(x: Inference) -> list[ShapeLike]:
@@ -166,7 +135,7 @@ def _conv(rank: int) -> Callable[..., np.ndarray]:
         found = np.zeros(shape, x.dtype)
         with np.errstate(all="ignore"):
             for place, cut in taps(windows):
-                found += _mixed(x[cut], kernel[place], groups)
+                found += mixed(x[cut], kernel[place], groups)
             return channels_back(found.astype(call.dtypes[0].np, copy=False), call.attrs)
 
     return reference
@@ -246,7 +215,7 @@ def _conv_input(rank: int) -> Callable[..., np.ndarray]:
         found = padded(np.zeros((shape[0], *(each.extent for each in windows), depth), g.dtype), windows)
         with np.errstate(all="ignore"):
             for place, cut in taps(windows):
-                found[cut] += _unmixed(g, kernel[place], groups)
+                found[cut] += unmixed(g, kernel[place], groups)
             image = np.ascontiguousarray(inside(found, windows)).astype(call.dtypes[0].np, copy=False)
         return channels_back(image, call.attrs)
 
@@ -292,7 +261,7 @@ def _conv_filter(rank: int) -> Callable[..., np.ndarray]:
         found = np.zeros(shape, x.dtype)
         with np.errstate(all="ignore"):
             for place, cut in taps(windows):
-                found[place] = _mix_of(x[cut], g, groups)
+                found[place] = mix_of(x[cut], g, groups)
             return found.astype(call.dtypes[0].np, copy=False)
 
     return reference

@@ -10,7 +10,7 @@ import numpy as np
 from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
 from stepjit_compiler.ops.conv import check_result
-from stepjit_compiler.ops.conv_expand import (
+from stepjit_compiler.ops.depthwise_expand import (
     depthwise_filter_is_native,
     depthwise_input_is_native,
     depthwise_is_native,

@@ -9,7 +9,18 @@ import numpy as np
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Assemble, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
-from stepjit_compiler.ops.arguments import brief, choose, compare, every, filled, fresh, integers, known_ints, knows
+from stepjit_compiler.ops.arguments import (
+    brief,
+    choose,
+    compare,
+    every,
+    filled,
+    follows,
+    fresh,
+    integers,
+    known_ints,
+    knows,
+)
 
 # --- Pad ---
 
@@ -63,14 +74,14 @@ def _pad(call: Call, x: np.ndarray, paddings: np.ndarray, value: np.ndarray | No
     return found
 
 
-def _before(call: Any) -> tuple[int, ...]:
-    return tuple((known_ints(call, 1) or [])[::2])
+def _before(call: Any) -> tuple[Extent, ...]:
+    return tuple(call.known(1).ravel()[::2])
 
 
 define(
     "Pad", "input: T, paddings: Tpaddings -> output: T", "T: type, Tpaddings: type in index = int32",
     infer=_pad_shape, reference=_pad,
-    lower=Assemble(lambda call: [(0, _before(call))], lambda call: 0, when=knows(1)),
+    lower=Assemble(lambda call: [(0, _before(call))], lambda call: 0, when=follows(1)),
 )  # fmt: skip
 
 # --- PadV2 ---

@@ -85,6 +85,13 @@ def windows_of(x: Any, image: Sequence[Any], kernel: Sequence[Any]) -> tuple[Sli
     return slides(x, image, dict(zip(spatial_axes(x.attrs, len(image)), kernel)), x.attrs["strides"])
 
 
+def unpadded(attrs: Mapping[str, Any], sizes: Sequence[int], counts: Sequence[Any]) -> tuple[Slide, ...]:
+    """`counts` windows along axes 1, 2 ... of an image that needs no padding; attrs have one number for each."""
+    numbers = zip(sizes, attrs["strides"], attrs["dilations"], counts, strict=True)
+    return tuple(Slide(k + 1, None, size, stride, rate, count, 0)
+                 for k, (size, stride, rate, count) in enumerate(numbers))  # fmt: skip
+
+
 def _slide(x: Any, axis: int, extent: Any, size: Any, stride: int, rate: int, margins: Any) -> Slide:
     if x.attrs["padding"] == b"SAME":
         if extent is None:
