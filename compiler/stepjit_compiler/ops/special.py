@@ -133,6 +133,61 @@ define("Igamma", "a: T, x: T -> z: T", FLOAT, infer=broadcasting, reference=per_
 define("Igammac", "a: T, x: T -> z: T", FLOAT, infer=broadcasting, reference=per_element(_igammac))
 
 
+# --- IgammaGradA: the derivative of Igamma by a ---
+def _igamma_by_a(a: float, x: float) -> float:
+    if math.isnan(a) or math.isnan(x) or a <= 0 or x < 0:
+        return math.nan
+    if x in (0, math.inf) or a == math.inf:
+        return 0.0
+    growth = math.log(x) - _digamma(a)
+    scale = math.exp(a * math.log(x) - x - math.lgamma(a))
+    if x < a + 1:
+        value, slope = _gamma_series_by_a(a, x)
+        return scale * (growth * value + slope)
+    value, slope = _gamma_fraction_by_a(a, x)
+    return -scale * (growth * value + slope)
+
+
+def _gamma_series_by_a(a: float, x: float) -> tuple[float, float]:
+    """`_gamma_series` and its derivative by a."""
+    term = total = 1 / a
+    logarithmic = -1 / a
+    slope = term * logarithmic
+    for k in range(1, _TERMS):
+        term *= x / (a + k)
+        logarithmic -= 1 / (a + k)
+        total += term
+        slope += term * logarithmic
+        if term * logarithmic > slope * _EPSILON:
+            break
+    return total, slope
+
+
+def _gamma_fraction_by_a(a: float, x: float) -> tuple[float, float]:
+    """The continued fraction of the upper part and its derivative by a, from numerators and denominators."""
+    b = x + 1 - a
+    # Two convergents as (p, q, dp/da, dq/da), scaled down together before they overflow.
+    older, newer = np.array([0.0, 1.0, 0.0, 0.0]), np.array([1.0, b, 0.0, -1.0])
+    value, slope = 1 / b, 1 / b**2
+    for k in range(1, _TERMS):
+        factor = -k * (k - a)
+        b += 2
+        following = newer * b + older * factor
+        following[2:] += older[:2] * k - newer[:2]
+        older, newer = newer, following
+        p, q, dp, dq = (float(each) for each in newer)
+        last = value, slope
+        value, slope = p / q, (dp - p / q * dq) / q
+        if abs(value - last[0]) <= _EPSILON * abs(value) and abs(slope - last[1]) <= 4 * _EPSILON * abs(slope):
+            break
+        if abs(q) > 1e100:
+            older, newer = older / q, newer / q
+    return value, slope
+
+
+define("IgammaGradA", "a: T, x: T -> z: T", SINGLE, infer=broadcasting, reference=per_element(_igamma_by_a))
+
+
 # --- Betainc: the regularised incomplete beta function ---
 def _betainc(a: float, b: float, x: float) -> float:
     if math.isnan(a + b + x) or a <= 0 or b <= 0 or not 0 <= x <= 1:

@@ -10,7 +10,7 @@ from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.registry import RegisterGradient
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.normalization import batch_normalization
-from stepjit.ops.reductions import either
+from stepjit.ops.reductions import either, reduce_sum
 from stepjit_runtime import dtypes
 
 Grads = Sequence[Any]
@@ -143,3 +143,17 @@ lrn = local_response_normalization
 def _lrn_grad(op: Operation, grad: Tensor) -> Tensor:
     options = {key: op.attrs[key] for key in ("depth_radius", "bias", "alpha", "beta")}
     return apply_op("LRNGrad", input_grads=grad, input_image=op.inputs[0], output_image=op.outputs[0], **options)
+
+
+@RegisterGradient("BatchNormWithGlobalNormalization")
+def _global_norm_grad(op: Operation, grad: Tensor) -> Grads:
+    x, mean, variance, _, gamma = op.inputs
+    scaled = op.attrs["scale_after_normalization"]
+    epsilon = constant(op.attrs["variance_epsilon"], dtype=variance.dtype.base_dtype)
+    inverse = apply_op("Rsqrt", x=variance + epsilon)
+    scale = gamma if scaled else apply_op("OnesLike", x=gamma)
+    factor = inverse * scale
+    total, along = (reduce_sum(each, [0, 1, 2]) for each in (grad, grad * (x - mean)))
+    by_variance = along * scale * (-0.5 * inverse / (variance + epsilon))
+    by_gamma = along * inverse if scaled else apply_op("ZerosLike", x=gamma)
+    return [grad * factor, -total * factor, by_variance, total, by_gamma]

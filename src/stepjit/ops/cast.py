@@ -10,7 +10,7 @@ import numpy as np
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.indexed_slices import IndexedSlices
-from stepjit.framework.registry import NotDifferentiable, RegisterGradient
+from stepjit.framework.registry import RegisterGradient
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit_runtime import dtypes
@@ -116,6 +116,3 @@ def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Tensor:
 def bitcast(input: Any, type: Any, name: str | None = None) -> Tensor:
     """The same bytes read as another dtype; a last dimension appears or goes when the sizes differ."""
     return apply_op("Bitcast", input=input, type=type, name=name)
-
-
-NotDifferentiable("Bitcast")

@@ -76,6 +76,17 @@ def angle(input: Any, name: str | None = None) -> Tensor:
         return apply_op("Angle", input=x, Tout=x.dtype.base_dtype.real_dtype, name=scope)
 
 
+@RegisterGradient("Angle")
+def _angle_grad(op: Operation, grad: Tensor) -> Tensor:
+    x = op.inputs[0]
+    kind = grad.dtype.base_dtype
+    turned = apply_op(
+        "Complex", real=apply_op("Imag", input=x, Tout=kind), imag=apply_op("Real", input=x, Tout=kind), Tout=x.dtype
+    )
+    wide = apply_op("Complex", real=grad, imag=constant(0, dtype=kind), Tout=x.dtype)
+    return apply_op("Mul", x=apply_op("Neg", x=wide), y=apply_op("Reciprocal", x=turned))
+
+
 def conj(x: Any, name: str | None = None) -> Tensor:
     """The complex conjugate; a real tensor as it is."""
     with name_scope(name, "Conj", [x]) as scope:

@@ -236,6 +236,22 @@ def _eigen_grad(op: Operation, grad_values: Tensor, grad_vectors: Tensor | None)
     return matrix_set_diag(lower, 0.5 * matrix_diag_part(lower))
 
 
+@RegisterGradient("Eig")
+def _general_eigen_grad(op: Operation, grad_values: Tensor, grad_vectors: Tensor) -> Tensor:
+    x, values = op.inputs[0], op.outputs[0]
+    inner = matrix_diag(grad_values)
+    if op.attrs["compute_v"]:
+        adjoint = _adjoint(op.outputs[1])
+        gaps = conj(expand_dims(values, -2) - expand_dims(values, -1))
+        turned = matmul(adjoint, grad_vectors)
+        # The vectors keep length 1.
+        growth = matrix_diag(cast(real(matrix_diag_part(turned)), turned.dtype))
+        inner = inner + _reciprocal(gaps) * (turned - matmul(matmul(adjoint, op.outputs[1]), growth))
+    else:
+        adjoint = _adjoint(apply_op("Eig", input=x, Tout=values.dtype)[1])
+    return cast(matrix_solve(adjoint, matmul(inner, adjoint)), x.dtype.base_dtype)
+
+
 def svd(tensor: Any, full_matrices: bool = False, compute_uv: bool = True, name: str | None = None) -> Any:
     """Singular values [..., p], descending, and the vectors `u` and `v`, in columns, unless `compute_uv` is False."""
     found: Sequence[Tensor] = apply_op(
@@ -254,10 +270,12 @@ def _svd_grad(op: Operation, ds: Tensor, du: Tensor, dv: Tensor) -> Tensor:
     sizes = (None, None) if x.dims is None else x.dims[-2:]
     used = [each.op.type != "ZerosLike" for each in (du, dv)]
     if op.attrs["full_matrices"] and (None in sizes or sizes[0] != sizes[1]):
-        if any(used):
-            raise ValueError("the gradient of singular vectors needs square matrices or full_matrices=False")
+        if any(used) and (None in sizes or abs(sizes[0] - sizes[1]) > 1):
+            raise ValueError(
+                "the gradient of singular vectors needs full_matrices=False, or as many rows as columns but one"
+            )
         count = shape_of(s)[-1]
-        u, v = u[..., :count], v[..., :count]
+        (u, du), (v, dv) = _spanning(u, du, count), _spanning(v, dv, count)
     inner = matrix_diag(ds)
     squares = s * s
     apart = _reciprocal(expand_dims(squares, -2) - expand_dims(squares, -1))
@@ -277,6 +295,12 @@ def _svd_grad(op: Operation, ds: Tensor, du: Tensor, dv: Tensor) -> Tensor:
     if used[1]:
         found = found + matmul(u, _columns(dv - matmul(v, turned_v), _reciprocal(s)), adjoint_b=True)
     return found
+
+
+def _spanning(vectors: Tensor, grad: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """The first vectors and their gradient; what is left over is one more at most, and turns with them."""
+    first, last = vectors[..., :count], vectors[..., count:]
+    return first, grad[..., :count] - matmul(last, matmul(grad[..., count:], first, adjoint_a=True))
 
 
 def _columns(x: Tensor, factors: Tensor) -> Tensor:

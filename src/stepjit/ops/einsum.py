@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import constant, convert_to_tensor
+from stepjit.framework.gradients import gradients_between
+from stepjit.framework.registry import RegisterGradient
 from stepjit.framework.scopes import name_scope
-from stepjit.framework.tensor import Tensor
+from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
 from stepjit.ops.array import transpose
 from stepjit.ops.reductions import reduce_sum
@@ -38,6 +41,13 @@ def einsum(equation: str, *inputs: Any, **kwargs: Any) -> Tensor:
         if order != list(range(len(order))):
             tensor = transpose(tensor, order)
         return apply_op("Identity", input=tensor, name=scope + "Einsum/" if scope else None)
+
+
+@RegisterGradient("Einsum")
+def _einsum_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
+    # The op's own inputs may lead to each other: a gradient by copies does not go on to what they are made of.
+    copies = [apply_op("Identity", input=each) for each in op.inputs]
+    return gradients_between([einsum(op.attrs["equation"].decode(), *copies)], copies, [grad])
 
 
 def _parse(equation: str, tensors: list[Tensor]) -> tuple[list[str], str]:

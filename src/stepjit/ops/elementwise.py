@@ -119,7 +119,7 @@ def _sqrt_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     y = op.inputs[0]
     ratio = apply_op("RealDiv", x=grad, y=y, name="truediv")
     half = _mul(_number(0.5, y), ratio)
-    return [_neg(_mul(_conj(ratio), op.outputs[0])), _conj(half)]
+    return [_neg(_mul(_conj(ratio), op.outputs[0])), half]
 
 
 def rsqrt(x: Any, name: str | None = None) -> Any:
@@ -136,7 +136,7 @@ def _rsqrt_grad(op: Operation, grad: Tensor) -> Tensor:
 def _rsqrt_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     a, b = op.inputs
     a_ = _conj(a)
-    scaled = _mul(_mul(_number(-1.5, a), grad), _mul(_conj(b), apply_op("Square", x=a_)))
+    scaled = _mul(_mul(_number(-1.5, a), _conj(grad)), _mul(b, apply_op("Square", x=a_)))
     return [scaled, apply_op("RsqrtGrad", y=a_, dy=grad)]
 
 
@@ -154,11 +154,12 @@ def _reciprocal_grad(op: Operation, grad: Tensor) -> Tensor:
     return apply_op("ReciprocalGrad", y=op.outputs[0], dy=grad)
 
 
+@RegisterGradient("InvGrad")
 @RegisterGradient("ReciprocalGrad")
 def _reciprocal_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     y, dy = op.inputs
     y_ = _conj(y)
-    first = _mul(_mul(_number(-2, y), _mul(_conj(grad), _conj(dy))), y_)
+    first = _mul(_mul(_number(-2, y), _mul(_conj(grad), dy)), y_)
     return [first, apply_op("ReciprocalGrad", y=y_, dy=grad)]
 
 

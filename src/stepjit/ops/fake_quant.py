@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
-from stepjit.framework.registry import RegisterGradient
+from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.tensor import Operation, Tensor
 
 
@@ -95,3 +95,7 @@ def _vars_grad(op: Operation, grad: Tensor) -> Sequence[Tensor]:
 
 def _options(op: Operation, ends: bool = False) -> dict[str, Any]:
     return {key: op.attrs[key] for key in ("num_bits", "narrow_range", *(("min", "max") if ends else ()))}
+
+
+for _kind in ("Args", "Vars", "VarsPerChannel"):
+    NotDifferentiable(f"FakeQuantWithMinMax{_kind}Gradient")

@@ -9,10 +9,10 @@ import numpy as np
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import constant, convert_to_tensor
-from stepjit.framework.registry import NotDifferentiable
+from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import name_scope
-from stepjit.framework.tensor import Tensor
-from stepjit.ops.array import expand_dims, rank, shape
+from stepjit.framework.tensor import Operation, Tensor
+from stepjit.ops.array import concat, expand_dims, rank, shape, stack
 from stepjit.ops.cast import cast, saturate_cast
 from stepjit.ops.creation import ones
 from stepjit.ops.image_shape import Conditions, as_image, known
@@ -20,7 +20,7 @@ from stepjit.ops.layout import tile
 from stepjit.ops.linear import tensordot
 from stepjit.ops.math import maximum
 from stepjit.ops.random import random_uniform
-from stepjit.ops.reductions import reduce_mean, reduce_prod
+from stepjit.ops.reductions import reduce_mean, reduce_prod, reduce_sum
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import as_dtype
 
@@ -118,7 +118,7 @@ def adjust_saturation(image: Any, saturation_factor: Any, name: str | None = Non
         )
 
 
-for _kind in ("AdjustContrastv2", "AdjustHue", "AdjustSaturation", "HSVToRGB", "RGBToHSV"):
+for _kind in ("AdjustContrastv2", "AdjustHue", "AdjustSaturation", "HSVToRGB"):
     NotDifferentiable(_kind)
 
 
@@ -230,6 +230,30 @@ def _check_channels(x: Tensor, count: int) -> None:
 def rgb_to_hsv(images: Any, name: str | None = None) -> Tensor:
     """Hue, saturation and value of red, green and blue, all from 0 to 1."""
     return apply_op("RGBToHSV", images=images, name=name)
+
+
+@RegisterGradient("RGBToHSV")
+def _rgb_to_hsv_grad(op: Operation, grad: Tensor) -> Tensor:
+    x, kind = op.inputs[0], op.inputs[0].dtype.base_dtype
+    red, green, blue = (x[..., k] for k in range(3))
+
+    def chosen(*conditions: Tensor) -> Tensor:
+        """1 at the channel whose condition holds."""
+        return cast(stack(list(conditions), -1), kind)
+
+    def share(a: Tensor, b: Tensor) -> Tensor:
+        return apply_op("DivNoNan", x=a, y=b)
+
+    largest = chosen((red >= green) & (red >= blue), (green > red) & (green >= blue), (blue > red) & (blue > green))
+    least = chosen((red < green) & (red < blue), (green <= red) & (green < blue), (blue <= red) & (blue <= green))
+    most, low = (reduce_sum(x * each, -1, keepdims=True) for each in (largest, least))
+    # The hue is a sector plus (next - other) / 6 spread, of the two channels after the largest.
+    apart = concat([largest[..., 2:], largest[..., :2]], -1) - concat([largest[..., 1:], largest[..., :1]], -1)
+    spread = 6.0 * (most - low)
+    slope = reduce_sum(x * apart, -1, keepdims=True)
+    by_hue = share(apart, spread) - share(6.0 * slope, spread * spread) * (largest - least)
+    by_saturation = share(low, most * most) * largest - share(least, most)
+    return grad[..., 0:1] * by_hue + grad[..., 1:2] * by_saturation + grad[..., 2:3] * largest
 
 
 def hsv_to_rgb(images: Any, name: str | None = None) -> Tensor:

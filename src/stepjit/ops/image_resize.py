@@ -93,7 +93,8 @@ def _bicubic_grad(op: Operation, grad: Tensor) -> Grads:
     return [apply_op("ResizeBicubicGrad", grads=grad, original_image=op.inputs[0], **_options(op)), None]
 
 
-NotDifferentiable("ResizeArea")
+for _kind in ("ResizeArea", "ResizeBilinearGrad"):
+    NotDifferentiable(_kind)
 
 _METHODS = {
     ResizeMethod.BILINEAR: resize_bilinear, ResizeMethod.NEAREST_NEIGHBOR: resize_nearest_neighbor,

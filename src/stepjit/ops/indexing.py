@@ -19,8 +19,8 @@ from stepjit.framework.shape import Dimension, TensorShape
 from stepjit.framework.stack import get_default_graph
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
-from stepjit.ops.broadcasting import static_shape
-from stepjit.ops.reductions import reduce_prod, reduce_sum
+from stepjit.ops.broadcasting import static_shape, unbroadcast
+from stepjit.ops.reductions import reduce_prod
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import as_dtype
 
@@ -103,6 +103,17 @@ def _strided_slice_grad_grad(op: Operation, grad: Tensor) -> Grads:
         "StridedSlice", input=grad, begin=begin, end=end, strides=strides, **{mask: op.attrs[mask] for mask in _MASKS}
     )
     return [None, None, None, None, again]
+
+
+@RegisterGradient("TensorStridedSliceUpdate")
+def _strided_slice_update_grad(op: Operation, grad: Tensor) -> Grads:
+    begin, end, strides, value = op.inputs[1:]
+    where: dict[str, Any] = {"begin": begin, "end": end, "strides": strides}
+    where |= {mask: op.attrs[mask] for mask in _MASKS}
+    kept = apply_op("TensorStridedSliceUpdate", input=grad, value=apply_op("ZerosLike", x=value), **where)
+    taken = apply_op("StridedSlice", input=grad, **where)
+    # The value may have been stretched to the slice.
+    return [kept, None, None, None, unbroadcast(value, taken, taken, None)[0]]
 
 
 # --- Python indexing ---
@@ -370,6 +381,7 @@ def tensor_scatter_add(tensor: Any, indices: Any, updates: Any, name: str | None
     return apply_op("TensorScatterAdd", tensor=tensor, indices=indices, updates=updates, name=name)
 
 
+@RegisterGradient("ScatterNdNonAliasingAdd")
 @RegisterGradient("TensorScatterAdd")
 def _tensor_scatter_add_grad(op: Operation, grad: Tensor) -> Grads:
     return [grad, None, apply_op("GatherNd", params=grad, indices=op.inputs[1])]
@@ -459,16 +471,4 @@ def one_hot(
         )
 
 
-@RegisterGradient("OneHot")
-def _one_hot_grad(op: Operation, grad: Tensor) -> Grads:
-    axis = op.attrs["axis"]
-    hits = apply_op(
-        "OneHot", indices=op.inputs[0], depth=op.inputs[1], on_value=constant(1, dtype=grad.dtype),
-        off_value=constant(0, dtype=grad.dtype), axis=axis,
-    )  # fmt: skip
-    on = apply_op("Mul", x=grad, y=hits, name="mul")
-    return [None, None, reduce_sum(on), reduce_sum(apply_op("Sub", x=grad, y=on, name="sub"))]
-
-
-for _kind in ("Unique", "UniqueWithCounts", "UniqueV2", "ListDiff"):
-    NotDifferentiable(_kind)
+NotDifferentiable("OneHot")

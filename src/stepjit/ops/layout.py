@@ -79,8 +79,7 @@ def _pad_grad(op: Operation, grad: Tensor) -> Grads:
 
 @RegisterGradient("PadV2")
 def _pad_v2_grad(op: Operation, grad: Tensor) -> Grads:
-    inner = _unpadded(op, grad)
-    return [inner, None, apply_op("Sub", x=reduce_sum(grad), y=reduce_sum(inner))]
+    return [_unpadded(op, grad), None, None]
 
 
 @RegisterGradient("MirrorPad")
@@ -116,6 +115,11 @@ def reverse_sequence(
     return apply_op(
         "ReverseSequence", input=input, seq_lengths=seq_lengths, seq_dim=along, batch_dim=over or 0, name=name
     )
+
+
+@RegisterGradient("Reverse")
+def _reverse_v1_grad(op: Operation, grad: Tensor) -> Grads:
+    return [apply_op("Reverse", tensor=grad, dims=op.inputs[1]), None]
 
 
 @RegisterGradient("ReverseSequence")
@@ -188,3 +192,15 @@ def space_to_batch(input: Any, paddings: Any, block_size: int, name: str | None 
 def batch_to_space(input: Any, crops: Any, block_size: int, name: str | None = None) -> Tensor:
     """As `batch_to_space_nd` for images, with square blocks."""
     return batch_to_space_nd(convert_to_tensor(input), [block_size, block_size], crops, name)
+
+
+@RegisterGradient("SpaceToBatch")
+def _square_space_to_batch_grad(op: Operation, grad: Tensor) -> Grads:
+    size = op.attrs["block_size"]
+    return [apply_op("BatchToSpace", input=grad, crops=op.inputs[1], block_size=size), None]
+
+
+@RegisterGradient("BatchToSpace")
+def _square_batch_to_space_grad(op: Operation, grad: Tensor) -> Grads:
+    size = op.attrs["block_size"]
+    return [apply_op("SpaceToBatch", input=grad, paddings=op.inputs[1], block_size=size), None]

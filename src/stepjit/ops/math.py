@@ -9,7 +9,7 @@ from stepjit.framework.apply import apply_op
 from stepjit.framework.constant_value import constant_value
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.indexed_slices import IndexedSlices
-from stepjit.framework.registry import NotDifferentiable, RegisterGradient
+from stepjit.framework.registry import RegisterGradient
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.broadcasting import unbroadcast
@@ -239,9 +239,6 @@ def _floor_mod_grad(op: Operation, grad: Tensor) -> Grads:
 def truncatemod(x: Any, y: Any, name: str | None = None) -> Tensor:
     """The remainder of division toward zero; it has x's sign."""
     return apply_op("TruncateMod", x=x, y=y, name=name)
-
-
-NotDifferentiable("TruncateMod")
 
 
 # --- pow ---

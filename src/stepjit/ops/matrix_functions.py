@@ -234,3 +234,13 @@ def tridiagonal_matmul(diagonals: Any, rhs: Any, diagonals_format: str = "compac
         upper, main, lower = (expand_dims(each, -1) for each in _diagonals(diagonals, diagonals_format))
         x = convert_to_tensor(rhs, dtype=main.dtype.base_dtype, name="rhs")
         return main * x + upper * _padded(x[..., 1:, :], x, -2, 1) + lower * _padded(x[..., :-1, :], x, -2, 0)
+
+
+@RegisterGradient("TridiagonalMatMul")
+def _tridiagonal_matmul_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    upper, main, lower, x = (conj(each) for each in op.inputs)
+    # Of the adjoint matrix the diagonals have changed sides.
+    raised, lowered = _padded(lower[..., 1:], lower, -1, 1), _padded(upper[..., :-1], upper, -1, 0)
+    back = apply_op("TridiagonalMatMul", superdiag=raised, maindiag=main, subdiag=lowered, rhs=grad)
+    beside = [_padded(x[..., 1:, :], x, -2, 1), x, _padded(x[..., :-1, :], x, -2, 0)]
+    return [*[expand_dims(reduce_sum(grad * each, -1), -2) for each in beside], back]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import convert_to_tensor
+from stepjit.framework.registry import NotDifferentiable
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.shape import TensorShape, as_shape
 from stepjit.framework.sparse_tensor import SparseTensor
@@ -207,3 +208,7 @@ def serialize_tensor(tensor: Any, name: str | None = None) -> Tensor:
 def decode_json_example(json_examples: Any, name: str | None = None) -> Tensor:
     """Example messages in JSON as serialized ones, of the same shape."""
     return apply_op("DecodeJSONExample", json_examples=json_examples, name=name)
+
+
+NotDifferentiable("ParseTensor")
+NotDifferentiable("SerializeTensor")

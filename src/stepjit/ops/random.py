@@ -255,7 +255,7 @@ def stateless_categorical(
 
 for _kind in (
     "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "Multinomial",
-    "RandomPoissonV2", "StatelessRandomUniform", "StatelessRandomUniformInt", "StatelessRandomNormal",
+    "StatelessRandomUniform", "StatelessRandomUniformInt", "StatelessRandomUniformFullInt", "StatelessRandomNormal",
     "StatelessTruncatedNormal", "StatelessMultinomial",
 ):  # fmt: skip
     NotDifferentiable(_kind)

@@ -181,6 +181,12 @@ def _mean_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
     return [apply_op("RealDiv", x=spread, y=count, name="truediv"), None]
 
 
+@RegisterGradient("EuclideanNorm")
+def _norm_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
+    norm, kept = _with_kept_dims(op, op.outputs[0]), _with_kept_dims(op, grad)
+    return [apply_op("RealDiv", x=op.inputs[0], y=apply_op("RealDiv", x=norm, y=kept)), None]
+
+
 @RegisterGradient("Max")
 @RegisterGradient("Min")
 def _extremum_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
@@ -228,6 +234,11 @@ def _prod_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
     factor = apply_op("Transpose", x=in_place, perm=back, name="transpose")
     product = apply_op("Mul", x=spread, y=factor, name="mul")
     return [apply_op("Reshape", tensor=product, shape=shape), None]
+
+
+def reduce_euclidean_norm(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Tensor:
+    """The root of the sum of squares over `axis`."""
+    return _reduce("EuclideanNorm", input_tensor, axis, keepdims, name, None, None)
 
 
 # --- Composed reductions ---
@@ -353,4 +364,33 @@ def _cumprod_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
     exclusive, reverse = op.attrs["exclusive"], op.attrs["reverse"]
     scaled = apply_op("Mul", x=op.outputs[0], y=grad, name="mul")
     total = cumsum(scaled, axis, exclusive, not reverse)
-    return [apply_op("RealDiv", x=total, y=x, name="truediv"), None]
+    return [apply_op("DivNoNan", x=total, y=x, name="div_no_nan"), None]
+
+
+def cumulative_logsumexp(
+    x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None
+) -> Tensor:
+    """log(sum(exp(x))) of what `cumsum` adds up, without overflow."""
+    with name_scope(name, "CumulativeLogsumexp", [x]) as scope:
+        x = convert_to_tensor(x, name="x")
+        return apply_op("CumulativeLogsumexp", x=x, axis=axis, exclusive=exclusive, reverse=reverse, name=scope)
+
+
+@RegisterGradient("CumulativeLogsumexp")
+def _cumulative_logsumexp_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
+    x, axis = op.inputs
+    zero = constant(0, dtype=grad.dtype.base_dtype)
+    least = constant(grad.dtype.base_dtype.min, dtype=grad.dtype.base_dtype)
+
+    def share(part: Tensor) -> Tensor:
+        """What the positive numbers of `part` contribute; as logarithms, which don't overflow."""
+        logs = apply_op(
+            "SelectV2", condition=apply_op("Greater", x=part, y=zero), t=apply_op("Log", x=part), e=least
+        )
+        total = apply_op(
+            "CumulativeLogsumexp", x=apply_op("Sub", x=logs, y=op.outputs[0]), axis=axis,
+            exclusive=op.attrs["exclusive"], reverse=not op.attrs["reverse"],
+        )  # fmt: skip
+        return apply_op("Exp", x=apply_op("AddV2", x=total, y=x))
+
+    return [apply_op("Sub", x=share(grad), y=share(apply_op("Neg", x=grad))), None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
@@ -81,6 +81,32 @@ def _segment_extremum_grad(op: Operation, grad: Tensor) -> Grads:
     shares = apply_op("RealDiv", x=grad, y=apply_op("SegmentSum", data=indicators, segment_ids=ids))
     spread = _rows(shares, ids)
     return [apply_op("Select", condition=hits, t=spread, e=apply_op("ZerosLike", x=spread)), None]
+
+
+@RegisterGradient("SegmentProd")
+def _segment_prod_grad(op: Operation, grad: Tensor) -> Grads:
+    ids = op.inputs[1]
+
+    def by_segment(kind: str, values: Tensor) -> Tensor:
+        return apply_op("Segment" + kind, data=values, segment_ids=ids)
+
+    return [_product_grad(op, grad, by_segment, lambda rows: _rows(rows, ids)), None]
+
+
+def _product_grad(
+    op: Operation, grad: Tensor, by_segment: Callable[[str, Tensor], Tensor], spread: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The gradient of products: `by_segment` reduces by "Sum" or "Prod", `spread` gives each element its segment's."""
+    data, number = op.inputs[0], op.inputs[0].dtype.base_dtype
+    zero, one = constant(0, dtype=number), constant(1, dtype=number)
+    is_zero = apply_op("Equal", x=data, y=zero)
+    zeros = by_segment("Sum", apply_op("Cast", x=is_zero, DstT="int32"))
+    # With two zeros no element matters, with one only that element does.
+    grad = apply_op("SelectV2", condition=apply_op("Greater", x=zeros, y=1), t=zero, e=grad)
+    others = apply_op("SelectV2", condition=is_zero, t=one, e=data)
+    whole, rest = spread(op.outputs[0]), spread(by_segment("Prod", others))
+    partial = apply_op("SelectV2", condition=is_zero, t=rest, e=apply_op("RealDiv", x=whole, y=others))
+    return apply_op("Mul", x=spread(grad), y=partial)
 
 
 # --- segments in any order ---
@@ -163,20 +189,11 @@ def _unsorted_segment_extremum_grad(op: Operation, grad: Tensor) -> Grads:
 @RegisterGradient("UnsortedSegmentProd")
 def _unsorted_segment_prod_grad(op: Operation, grad: Tensor) -> Grads:
     data, ids, count = op.inputs
-    number = data.dtype.base_dtype
-    zero, one = constant(0, dtype=number), constant(1, dtype=number)
-    is_zero = apply_op("Equal", x=data, y=zero)
-    zeros = apply_op(
-        "UnsortedSegmentSum", data=apply_op("Cast", x=is_zero, DstT=number), segment_ids=ids, num_segments=count
-    )
-    # With two zeros no element matters, with one only that element does.
-    grad = apply_op("SelectV2", condition=apply_op("Greater", x=zeros, y=one), t=zero, e=grad)
-    others = apply_op("SelectV2", condition=is_zero, t=one, e=data)
-    without_zeros = apply_op("UnsortedSegmentProd", data=others, segment_ids=ids, num_segments=count)
-    whole, _ = _taken(op.outputs[0], ids, data)
-    rest, _ = _taken(without_zeros, ids, data)
-    partial = apply_op("SelectV2", condition=is_zero, t=rest, e=apply_op("RealDiv", x=whole, y=others))
-    return [apply_op("Mul", x=_taken(grad, ids, data)[0], y=partial), None, None]
+
+    def by_segment(kind: str, values: Tensor) -> Tensor:
+        return apply_op("UnsortedSegment" + kind, data=values, segment_ids=ids, num_segments=count)
+
+    return [_product_grad(op, grad, by_segment, lambda rows: _taken(rows, ids, data)[0]), None, None]
 
 
 # --- sparse segments ---

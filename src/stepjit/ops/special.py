@@ -71,14 +71,13 @@ def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
 @RegisterGradient("Igamma")
 def _igamma_grad(op: Operation, grad: Tensor) -> Grads:
     a, x = op.inputs
-    # The derivative by a is not passed on.
-    return [None, unbroadcast(a, x, None, _op("Mul", _gamma_density(a, x), grad))[1]]
+    by_a = apply_op("IgammaGradA", a=a, x=x)
+    return unbroadcast(a, x, _op("Mul", by_a, grad), _op("Mul", _gamma_density(a, x), grad))
 
 
 @RegisterGradient("Igammac")
 def _igammac_grad(op: Operation, grad: Tensor) -> Grads:
-    a, x = op.inputs
-    return [None, unbroadcast(a, x, None, apply_op("Neg", x=_op("Mul", _gamma_density(a, x), grad)))[1]]
+    return _igamma_grad(op, apply_op("Neg", x=grad))
 
 
 def betainc(a: Any, b: Any, x: Any, name: str | None = None) -> Tensor:
@@ -119,6 +118,12 @@ def _polygamma_grad(op: Operation, grad: Tensor) -> Grads:
     n, x = op.inputs
     partial = apply_op("Polygamma", a=_op("AddV2", n, 1), x=x)
     return [None, unbroadcast(n, x, None, _op("Mul", partial, grad))[1]]
+
+
+@RegisterGradient("NextAfter")
+def _nextafter_grad(op: Operation, grad: Tensor) -> Grads:
+    x, towards = op.inputs
+    return unbroadcast(x, towards, grad, apply_op("ZerosLike", x=grad))
 
 
 # --- bits ---

@@ -153,8 +153,8 @@ def batch_scatter_update(
 
 
 for _kind in (
-    "AssignAdd", "AssignSub", "ScatterUpdate", "ScatterAdd", "ScatterSub", "ScatterMul", "ScatterDiv", "ScatterMin",
-    "ScatterMax", "ScatterNdUpdate", "ScatterNdAdd", "ScatterNdSub", "Assign", "IsVariableInitialized", "CountUpTo",
+    "AssignAdd", "AssignSub", "ScatterAdd", "ScatterSub", "ScatterMul", "ScatterDiv", "ScatterNdUpdate", "ScatterNdAdd",
+    "ScatterNdSub", "Assign", "IsVariableInitialized", "CountUpTo",
 ):  # fmt: skip
     NotDifferentiable(_kind)
 
@@ -210,3 +210,7 @@ def _resource_gather_nd_grad(op: Operation, grad: Tensor) -> Any:
     if indices.dims is not None and len(indices.dims) == 2 and indices.dims[-1] == 1:
         return [IndexedSlices(grad, apply_op("Squeeze", input=indices, squeeze_dims=[-1]), shape), None]
     return [apply_op("ScatterNd", indices=indices, updates=grad, shape=shape), None]
+
+
+NotDifferentiable("VarIsInitializedOp")
+NotDifferentiable("VariableShape")

@@ -445,4 +445,5 @@ def _rows_grad(op: Operation, grad: Any) -> Sequence[Any]:
     return [grad, None]
 
 
-NotDifferentiable("_TensorArrayCount")
+for _kind in ("_TensorArrayCount", "TensorArrayV3", "TensorArraySizeV3", "TensorArrayCloseV3"):
+    NotDifferentiable(_kind)

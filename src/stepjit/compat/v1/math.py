@@ -22,8 +22,9 @@ from stepjit.ops.math import (
 )  # fmt: skip
 from stepjit.ops.normalization import l2_normalize, zero_fraction
 from stepjit.ops.reductions import (
-    argmax, argmin, count_nonzero, cumprod, cumsum, reduce_all, reduce_any, reduce_logsumexp, reduce_max,
-    reduce_mean, reduce_min, reduce_prod, reduce_std, reduce_sum, reduce_variance,
+    argmax, argmin, count_nonzero, cumprod, cumsum, cumulative_logsumexp, reduce_all, reduce_any,
+    reduce_euclidean_norm, reduce_logsumexp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_std,
+    reduce_sum, reduce_variance,
 )  # fmt: skip
 from stepjit.ops.segments import (
     in_top_k, segment_max, segment_mean, segment_min, segment_prod, segment_sum, sparse_segment_mean,
