@@ -11,10 +11,10 @@ import stepjit.compat.v1 as tf
 IMAGES = normal(2, 4, 6, 3)
 _SQUARE = normal(2, 3, 3)
 _SLICES = {
-    "[1:, ::-2]": dict(begin=[1, -1], end=[3, 0], strides=[1, -2], begin_mask=0, end_mask=2),
-    "[..., None, 2]": dict(begin=[0, 0, 2], end=[0, 0, 3], strides=[1, 1, 1], ellipsis_mask=1, new_axis_mask=2,
-                           shrink_axis_mask=4),
-    "[5:]": dict(begin=[5], end=[9], strides=[1]),
+    "[1:, ::-2]": {"begin": [1, -1], "end": [3, 0], "strides": [1, -2], "begin_mask": 0, "end_mask": 2},
+    "[..., None, 2]": {"begin": [0, 0, 2], "end": [0, 0, 3], "strides": [1, 1, 1], "ellipsis_mask": 1, "new_axis_mask": 2,
+                           "shrink_axis_mask": 4},
+    "[5:]": {"begin": [5], "end": [9], "strides": [1]},
 }  # fmt: skip
 _INDICES = [[2], [0], [2]]
 _BANDS = {"align": "LEFT_RIGHT", "k": [-1, 1]}

@@ -18,7 +18,7 @@ import stepjit.compat.v1 as tf
 
 @dataclass(frozen=True)
 class Case:
-    """An op of a type, as a function of its differentiable inputs."""
+    """An op of a type, or another function, of its differentiable inputs."""
 
     kind: str
     build: Callable[..., Any]
@@ -33,7 +33,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.kind}, {self.note}" if self.note else self.kind
+        return ", ".join(filter(None, [self.kind, self.note]))
 
 
 def of(kind: str, names: str, *arrays: Any, note: str = "", **rest: Any) -> Case:
@@ -51,30 +51,46 @@ def by(kind: str, build: Callable[..., Any], *arrays: Any, note: str = "", **opt
     return Case(kind, build, tuple(np.asarray(array) for array in arrays), note, **options)
 
 
-def _projection(tensors: Sequence[Any], draw: np.random.Generator) -> Any:
-    """A random weighted sum of all floating-point and complex elements and half their squares, as float64."""
-    parts = [tf.constant(0.0, tf.float64)]
-    for tensor in tensors:
-        if tensor is None or not (tensor.dtype.is_floating or tensor.dtype.is_complex):
-            continue
-        pieces = [tf.real(tensor), tf.imag(tensor)] if tensor.dtype.is_complex else [tensor]
-        for piece in pieces:
-            wide = tf.cast(piece, tf.float64)
-            # Cosines of a range: weights of an extent that only the step knows.
-            start, pace = draw.uniform(0, 6), draw.uniform(1, 2)
-            flat = tf.reshape(wide, [-1])
-            weights = tf.cos(start + pace * tf.cast(tf.range(tf.size(flat)), tf.float64))
-            # Squares let the gradients of linear ops depend on where they are taken.
-            parts.append(tf.reduce_sum((flat + 0.5 * flat * flat) * weights))
-    return tf.add_n(parts)
+class _Projection:
+    """A weighted sum of all elements of some tensors and half their squares.
+
+    Squares let the gradients of linear ops depend on where they are taken.
+    """
+
+    def __init__(self, tensors: Sequence[Any], draw: np.random.Generator) -> None:
+        self.tensors = [each for each in tensors if each.dtype.is_floating or each.dtype.is_complex]
+        # One weight for all elements where only the step knows how many there are.
+        sizes = [each.shape.as_list() if each.shape.is_fully_defined() else [] for each in self.tensors]
+        self.weights = [
+            (draw.normal(size=size) + (1j * draw.normal(size=size) if each.dtype.is_complex else 0)).astype(
+                each.dtype.as_numpy_dtype
+            )
+            for each, size in zip(self.tensors, sizes)
+        ]
+
+    def gradients(self, xs: Sequence[Any]) -> list[Any]:
+        """Its gradients by xs."""
+        # Of complex numbers it is Re(conj(w) z + conj(w) z^2 / 2).
+        starts = [
+            (1.0 + tf.conj(each)) * weight if each.dtype.is_complex else (1.0 + each) * weight
+            for each, weight in zip(self.tensors, self.weights)
+        ]
+        return tf.gradients(self.tensors, list(xs), grad_ys=starts)
+
+    def value(self, arrays: Sequence[np.ndarray]) -> float:
+        """It itself, of the values of the tensors."""
+        terms = [np.sum(np.conj(w) * (a + 0.5 * a * a)).real for a, w in zip(arrays, self.weights)]
+        return float(sum(terms))
 
 
 def _directions(array: np.ndarray) -> list[complex]:
     return [1.0, 1j] if array.dtype.kind == "c" else [1.0]
 
 
-def _differences(step: Any, arrays: Sequence[np.ndarray], width: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The derivatives of the step's first two results by every element of its inputs."""
+def _differences(
+    values: Callable[..., tuple[float, float]], arrays: Sequence[np.ndarray], width: float
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The derivatives of two values by every element of their inputs."""
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for k, array in enumerate(arrays):
         slopes = np.zeros((2, *array.shape), complex)
@@ -84,7 +100,7 @@ def _differences(step: Any, arrays: Sequence[np.ndarray], width: float) -> tuple
                 for sign in (1, -1):
                     moved = array.copy()
                     moved[at] += sign * width * direction
-                    ends.append(step(*arrays[:k], moved, *arrays[k + 1 :])[:2])
+                    ends.append(values(*arrays[:k], moved, *arrays[k + 1 :]))
                 for order in (0, 1):
                     slopes[(order, *at)] += (ends[0][order] - ends[1][order]) / (2 * width) * direction
         for order in (0, 1):
@@ -112,22 +128,26 @@ def compare(case: Case, width: float) -> list[tuple[str, np.ndarray, np.ndarray]
     with tf.Graph().as_default() as graph, tf.Session() as session:
         feeds = [tf.placeholder(a.dtype, [None] * a.ndim if case.unknown else a.shape) for a in case.arrays]
         made = case.build(*feeds)
-        outputs = list(made) if isinstance(made, (list, tuple)) else [made]
-        assert case.kind in {op.type for op in graph.get_operations()}
-        first = _projection(outputs, draw)
-        grads = tf.gradients(first, feeds)
+        first = _Projection(list(made) if isinstance(made, (list, tuple)) else [made], draw)
+        assert not case.kind or case.kind in {op.type for op in graph.get_operations()}
+        grads = first.gradients(feeds)
         assert tuple(k for k, grad in enumerate(grads) if grad is None) == case.none
         slopes = _dense(grads, feeds)
-        second = _projection(slopes, draw)
+        second = _Projection(slopes, draw)
         again: list[Any] = []
         if case.second:
-            again = _dense(tf.gradients(second, feeds), feeds)
+            again = _dense(second.gradients(feeds), feeds)
         elif case.second is False:
             with pytest.raises((LookupError, ValueError)):
-                tf.gradients(second, feeds)
-        step = session.make_callable([first, second, *slopes, *again], feeds)
-        found = step(*case.arrays)[2:]
-        wanted = _differences(step, case.arrays, width)
+                second.gradients(feeds)
+        step = session.make_callable([first.tensors, slopes, again], feeds)
+
+        def values(*arrays: np.ndarray) -> tuple[float, float]:
+            outputs, gradients, _ = step(*arrays)
+            return first.value(outputs), second.value(gradients)
+
+        found = [each for part in step(*case.arrays)[1:] for each in part]
+        wanted = _differences(values, case.arrays, width)
     for result, array in zip(found, [*case.arrays, *case.arrays]):
         assert result.dtype == array.dtype
     labels = [f"order {order}, input {k}" for order in (1, 2) for k in range(len(feeds))]

@@ -18,21 +18,21 @@ SHARES = POS / POS.sum(1, keepdims=True)
 BATCH, SCALE, OFFSET = single(normal(2, 2, 3, 2)), single(normal(2) + 2), single(normal(2))
 MEAN, VARIANCE = single(normal(2)), single(np.array([0.7, 1.9]))
 _CONVOLUTIONS: dict[str, dict[str, Any]] = {
-    "SAME": dict(strides=[1, 2, 1, 1], padding="SAME"),
-    "VALID": dict(strides=[1, 1, 2, 1], padding="VALID"),
-    "explicit, dilated": dict(
-        strides=[1, 1, 1, 1], padding="EXPLICIT", explicit_paddings=[0, 0, 2, 1, 0, 3, 0, 0], dilations=[1, 1, 2, 1]
-    ),
+    "SAME": {"strides": [1, 2, 1, 1], "padding": "SAME"},
+    "VALID": {"strides": [1, 1, 2, 1], "padding": "VALID"},
+    "explicit, dilated": {
+        "strides": [1, 1, 1, 1], "padding": "EXPLICIT", "explicit_paddings": [0, 0, 2, 1, 0, 3, 0, 0], "dilations": [1, 1, 2, 1]
+    },
 }
 _DEPTHWISE: dict[str, dict[str, Any]] = {
-    "SAME": dict(strides=[1, 2, 2, 1], padding="SAME"),
-    "VALID": dict(strides=[1, 1, 1, 1], padding="VALID"),
+    "SAME": {"strides": [1, 2, 2, 1], "padding": "SAME"},
+    "VALID": {"strides": [1, 1, 1, 1], "padding": "VALID"},
 }
 _POOLS: dict[str, dict[str, Any]] = {
-    "SAME": dict(ksize=[1, 3, 2, 1], strides=[1, 2, 2, 1], padding="SAME"),
-    "VALID": dict(ksize=[1, 2, 2, 1], strides=[1, 1, 1, 1], padding="VALID"),
+    "SAME": {"ksize": [1, 3, 2, 1], "strides": [1, 2, 2, 1], "padding": "SAME"},
+    "VALID": {"ksize": [1, 2, 2, 1], "strides": [1, 1, 1, 1], "padding": "VALID"},
 }
-_POOL_3D: dict[str, Any] = dict(ksize=[1, 2, 2, 2, 1], strides=[1, 1, 1, 1, 1], padding="SAME")
+_POOL_3D: dict[str, Any] = {"ksize": [1, 2, 2, 2, 1], "strides": [1, 1, 1, 1, 1], "padding": "SAME"}
 
 
 def _first(index: int, call: Any, kind: str) -> Any:
@@ -47,7 +47,7 @@ def _first(index: int, call: Any, kind: str) -> Any:
 
 def _norm(kind: str, training: bool, **options: Any) -> Any:
     def build(x: Any, scale: Any, offset: Any) -> Any:
-        moments = dict(mean=[], variance=[]) if training else dict(mean=MEAN, variance=VARIANCE)
+        moments = {"mean": [], "variance": []} if training else {"mean": MEAN, "variance": VARIANCE}
         options.setdefault("epsilon", 0.01)
         found = getattr(tf.raw_ops, kind)(x=x, scale=scale, offset=offset, is_training=training, **moments, **options)
         return found[0]

@@ -16,7 +16,7 @@ COLOURS = np.array([[0.9, 0.5, 0.1], [0.2, 0.7, 0.4], [0.3, 0.1, 0.8], [0.8, 0.1
 Z, CUBE = normal(2, 3, 4) + 1j * normal(2, 3, 4), normal(2, 3, 4)
 INDICES = np.array([[0, 1], [0, 3], [1, 0], [2, 4]])
 VALUES, SHAPE = normal(4), [3, 5]
-_SPARSE: dict[str, Any] = dict(sp_indices=INDICES, sp_shape=SHAPE)
+_SPARSE: dict[str, Any] = {"sp_indices": INDICES, "sp_shape": SHAPE}
 
 CASES: list[Case] = [
     *[of("ResizeBilinear", "images", IMAGES, size=size, align_corners=align, half_pixel_centers=half,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array_cases
 import elementwise_cases
+import function_cases
 import linalg_cases
 import nn_cases
 import other_cases
@@ -15,19 +16,21 @@ from stepjit.framework import registry
 
 CASES: list[Case] = [
     case
-    for module in (elementwise_cases, reduction_cases, array_cases, nn_cases, linalg_cases, other_cases)
+    for module in (
+        elementwise_cases, reduction_cases, array_cases, nn_cases, linalg_cases, other_cases, function_cases
+    )
     for case in module.CASES
-]
+]  # fmt: skip
 
 ELSEWHERE = {
-    "FakeQuantWithMinMaxArgs": "a staircase with a straight gradient: test_image.py",
-    "FakeQuantWithMinMaxVars": "a staircase with a straight gradient: test_image.py",
-    "FakeQuantWithMinMaxVarsPerChannel": "a staircase with a straight gradient: test_image.py",
+    "FakeQuantWithMinMaxArgs": "a staircase with a straight gradient: test_gradients_run.py",
+    "FakeQuantWithMinMaxVars": "a staircase with a straight gradient: test_gradients_run.py",
+    "FakeQuantWithMinMaxVarsPerChannel": "a staircase with a straight gradient: test_gradients_run.py",
     "PreventGradient": "its gradient is an error: test_gradients_build.py",
-    "RandomGamma": "draws anew in each run: test_gradients_of_state.py",
-    "ReadVariableOp": "its input is a handle: test_gradients_of_state.py",
-    "ResourceGather": "its input is a handle: test_gradients_of_state.py",
-    "ResourceGatherNd": "its input is a handle: test_gradients_of_state.py",
+    "RandomGamma": "draws anew in each run: test_gradients_run.py",
+    "ReadVariableOp": "its input is a handle: test_gradients_run.py",
+    "ResourceGather": "its input is a handle: test_gradients_run.py",
+    "ResourceGatherNd": "its input is a handle: test_gradients_run.py",
     "_TensorArrayRead": "its input is a buffer: test_tensor_array.py",
     "_TensorArrayRows": "its input is a buffer: test_tensor_array.py",
     "_TensorArrayUnstack": "its output is a buffer: test_tensor_array.py",

@@ -133,19 +133,30 @@ define("Igamma", "a: T, x: T -> z: T", FLOAT, infer=broadcasting, reference=per_
 define("Igammac", "a: T, x: T -> z: T", FLOAT, infer=broadcasting, reference=per_element(_igammac))
 
 
-# --- IgammaGradA: the derivative of Igamma by a ---
+# --- IgammaGradA: the derivative of Igamma by a; RandomGammaGrad: of a draw, by the same of its quantile ---
 def _igamma_by_a(a: float, x: float) -> float:
     if math.isnan(a) or math.isnan(x) or a <= 0 or x < 0:
         return math.nan
     if x in (0, math.inf) or a == math.inf:
         return 0.0
+    return math.exp(a * math.log(x) - x - math.lgamma(a)) * _growth_by_a(a, x)
+
+
+def _draw_by_a(a: float, x: float) -> float:
+    if math.isnan(a) or math.isnan(x) or a <= 0 or x < 0:
+        return math.nan
+    # The density is what `_growth_by_a` leaves out, divided by x.
+    return 0.0 if x == 0 else -x * _growth_by_a(a, x)
+
+
+def _growth_by_a(a: float, x: float) -> float:
+    """The derivative of Igamma by a over x^a e^-x / Γ(a)."""
     growth = math.log(x) - _digamma(a)
-    scale = math.exp(a * math.log(x) - x - math.lgamma(a))
     if x < a + 1:
         value, slope = _gamma_series_by_a(a, x)
-        return scale * (growth * value + slope)
+        return growth * value + slope
     value, slope = _gamma_fraction_by_a(a, x)
-    return -scale * (growth * value + slope)
+    return -(growth * value + slope)
 
 
 def _gamma_series_by_a(a: float, x: float) -> tuple[float, float]:
@@ -186,6 +197,8 @@ def _gamma_fraction_by_a(a: float, x: float) -> tuple[float, float]:
 
 
 define("IgammaGradA", "a: T, x: T -> z: T", SINGLE, infer=broadcasting, reference=per_element(_igamma_by_a))
+define("RandomGammaGrad", "alpha: T, sample: T -> output: T", FLOAT, infer=broadcasting,
+       reference=per_element(_draw_by_a))  # fmt: skip
 
 
 # --- Betainc: the regularised incomplete beta function ---

@@ -73,13 +73,14 @@ def softmax_cross_entropy_with_logits_v2(
 def _softmax_cross_entropy_grad(op: Operation, grad: Tensor, grad_of_grad: Tensor | None) -> Grads:
     logits, slope = op.inputs[0], op.outputs[1]
     column = apply_op("ExpandDims", input=grad, dim=-1)
-    dx = _mul(column, slope)
+    dx, dy = _mul(column, slope), _mul(column, apply_op("Neg", x=apply_op("LogSoftmax", logits=logits)))
     if grad_of_grad is not None and grad_of_grad.op.type not in ("ZerosLike", "Zeros"):
         # The slope softmax - labels is an output too, and was differentiated.
         soft = apply_op("Softmax", logits=logits)
         along = apply_op("Sum", input=_mul(grad_of_grad, soft), reduction_indices=-1, keep_dims=True)
         dx = apply_op("AddV2", x=dx, y=_mul(apply_op("Sub", x=grad_of_grad, y=along, name="sub"), soft))
-    return [dx, _mul(column, apply_op("Neg", x=apply_op("LogSoftmax", logits=logits)))]
+        dy = apply_op("Sub", x=dy, y=grad_of_grad)
+    return [dx, dy]
 
 
 def softmax_cross_entropy_with_logits(

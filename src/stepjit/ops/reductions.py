@@ -236,7 +236,9 @@ def _prod_grad(op: Operation, grad: Tensor) -> Sequence[Any]:
     return [apply_op("Reshape", tensor=product, shape=shape), None]
 
 
-def reduce_euclidean_norm(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Tensor:
+def reduce_euclidean_norm(
+    input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None
+) -> Tensor:
     """The root of the sum of squares over `axis`."""
     return _reduce("EuclideanNorm", input_tensor, axis, keepdims, name, None, None)
 
