@@ -22,6 +22,8 @@ CASES: list[Case] = [
     *[of("ResizeBilinear", "images", IMAGES, size=size, align_corners=align, half_pixel_centers=half,
          note=f"{size}, {align}, {half}", second=None)
       for size, align, half in (([7, 3], False, False), ([7, 3], True, False), ([3, 8], False, True))],
+    *[of("ResizeBicubic", "images", IMAGES, size=size, half_pixel_centers=half, note=f"{size}, {half}", second=False)
+      for size, half in (([7, 3], False), ([3, 8], True))],
     *[of("ResizeNearestNeighbor", "images", normal(1, 3, 4, 2), size=size, align_corners=align, note=f"{size}, {align}",
          second=False) for size, align in (([7, 3], False), ([2, 5], True))],
     *[of("CropAndResize", "image boxes", IMAGES, BOXES, box_ind=[0, 1, 0], crop_size=size, note=f"{size}", second=False)

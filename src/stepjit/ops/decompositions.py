@@ -267,10 +267,10 @@ def _svd_grad(op: Operation, ds: Tensor, du: Tensor, dv: Tensor) -> Tensor:
     if not op.attrs["compute_uv"]:
         _, u, v = svd(x)
         return matmul(_columns(u, ds), v, adjoint_b=True)
-    sizes = (None, None) if x.dims is None else x.dims[-2:]
+    rows, columns = (None, None) if x.dims is None else x.dims[-2:]
     used = [each.op.type != "ZerosLike" for each in (du, dv)]
-    if op.attrs["full_matrices"] and (None in sizes or sizes[0] != sizes[1]):
-        if any(used) and (None in sizes or abs(sizes[0] - sizes[1]) > 1):
+    if op.attrs["full_matrices"] and (rows is None or rows != columns):
+        if any(used) and (rows is None or columns is None or abs(rows - columns) > 1):
             raise ValueError(
                 "the gradient of singular vectors needs full_matrices=False, or as many rows as columns but one"
             )
