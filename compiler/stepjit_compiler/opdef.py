@@ -85,6 +85,8 @@ class Inference:
     attrs: Mapping[str, Any]
     dtypes: Sequence[DType]
     """The inputs' dtypes."""
+    building = False
+    """Whether the graph is being built; much of what kernels ask for is only looked at when they run."""
 
     def shape(self, i: int) -> ShapeLike:
         """The shape of input i."""

@@ -169,6 +169,18 @@ def _same(x: Inference, a: Any, b: Any, text: str) -> Any:
     return x.equal(a, b, f"{x.op}: {text}: Dimensions must be equal, but are {extent_text(a)} and {extent_text(b)}")
 
 
+def _backprop_shapes(x: Inference, rank: int, image: Sequence[Any], kernel: Sequence[Any], grad: Sequence[Any]) -> None:
+    """Check the three of a gradient against each other; while the graph is built, only the depth of plain images."""
+    depth = grad[channel_axis(x.attrs, rank)]
+    if x.building:
+        if rank == 4:
+            _same(x, depth, kernel[-1], "filter and out_backprop must have the same out_depth")
+        return
+    check_window_attrs(x, rank)
+    _check_depths(x, image[channel_axis(x.attrs, rank)], kernel)
+    _check_grad(x, image, kernel, kernel[-1], grad)
+
+
 def _check_grad(x: Inference, image: Sequence[Any], kernel: Sequence[Any], depth: Any, grad: Sequence[Any]) -> None:
     """Ask for a gradient of the shape that the convolution's result has."""
     channel = channel_axis(x.attrs, len(image))
@@ -182,11 +194,14 @@ def _check_grad(x: Inference, image: Sequence[Any], kernel: Sequence[Any], depth
 
 def _conv_input_shape(rank: int) -> Callable[[Inference], list[ShapeLike]]:
     def infer(x: Inference) -> list[ShapeLike]:
-        check_window_attrs(x, rank)
         kernel, grad = x.with_rank(1, rank), x.with_rank(2, rank)
         image = _image_shape(x, rank, kernel[-2], grad[0])
-        _check_depths(x, image[channel_axis(x.attrs, rank)], kernel)
-        _check_grad(x, image, kernel, kernel[-1], grad)
+        _backprop_shapes(x, rank, image, kernel, grad)
+        if x.building and rank == 4:
+            # The gradient's batch counts, known or not.
+            if image[0] is not None and image[0] >= 0:
+                _same(x, image[0], grad[0], "input and out_backprop must have the same batch size")
+            return [(grad[0], *image[1:])]
         return [image]
 
     return infer
@@ -241,10 +256,8 @@ def _filter_shape(x: Inference, rank: int) -> tuple[Any, ...]:
 
 def _conv_filter_shape(rank: int) -> Callable[[Inference], list[ShapeLike]]:
     def infer(x: Inference) -> list[ShapeLike]:
-        check_window_attrs(x, rank)
         image, grad, kernel = x.with_rank(0, rank), x.with_rank(2, rank), _filter_shape(x, rank)
-        _check_depths(x, image[channel_axis(x.attrs, rank)], kernel)
-        _check_grad(x, image, kernel, kernel[-1], grad)
+        _backprop_shapes(x, rank, image, kernel, grad)
         return [kernel]
 
     return infer

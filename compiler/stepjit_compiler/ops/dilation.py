@@ -9,19 +9,20 @@ import numpy as np
 
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, show
 from stepjit_compiler.ops.windows import Slide, inside, padded, slides, taps
+from stepjit_runtime.errors import UNIMPLEMENTED
 
 _ATTRS = "T: type in real, strides: list(int), rates: list(int), padding: string in SAME|VALID"
 
 
 def _windows(x: Any, image: Sequence[Any], kernel: Sequence[Any]) -> tuple[Slide, ...]:
-    for name in ("strides", "rates"):
+    for name, kind in (("strides", "Stride"), ("rates", "Rate")):
         numbers = x.attrs[name]
         if len(numbers) != 4:
             x.fail(f"Dilation2D requires the {name} attribute to contain 4 values, but got: {len(numbers)}")
-        if numbers[0] != 1 or numbers[3] != 1:
-            x.fail(f"{name} in the batch and depth dimensions must be 1")
+        if not isinstance(x, Inference) and (numbers[0] != 1 or numbers[3] != 1):
+            x.fail(f"{kind} is only supported across spatial dimensions.", UNIMPLEMENTED)
         if min(numbers) <= 0:
-            x.fail(f"{name} must be > 0, but got {min(numbers)}")
+            x.fail(f"{kind} must be > 0, but got {min(numbers)}")
     return slides(x, image, {1: kernel[0], 2: kernel[1]}, x.attrs["strides"])
 
 
@@ -31,9 +32,13 @@ def _result(image: Sequence[Any], windows: Sequence[Slide]) -> tuple[Any, ...]:
 
 def _dilation_shape(x: Inference) -> list[ShapeLike]:
     image, kernel = x.with_rank(0, 4), x.with_rank(1, 3)
-    depths = f"{extent_text(image[3])} vs {extent_text(kernel[2])}"
-    x.equal(image[3], kernel[2], f"input and filter must have the same depth: {depths} (Dimensions must be equal)")
-    return [_result(image, _windows(x, image, kernel))]
+    if None in (*image[1:3], *kernel[:2]):
+        return [(image[0], None, None, kernel[2])]
+    windows = _windows(x, image, kernel)
+    a, b = extent_text(image[3]), extent_text(kernel[2])
+    depth = x.equal(image[3], kernel[2], f"input and filter must have the same depth: {a} vs {b}: Dimensions must be "
+                                         f"equal, but are {a} and {b}")  # fmt: skip
+    return [_result((*image[:3], depth), windows)]
 
 
 def _checked(call: Call, image: np.ndarray, kernel: np.ndarray) -> tuple[Slide, ...]:
@@ -92,6 +97,6 @@ def _dilation_filter(call: Call, image: np.ndarray, kernel: np.ndarray, grad: np
 
 
 define("Dilation2DBackpropInput", "input: T, filter: T, out_backprop: T -> in_backprop: T", _ATTRS,
-       infer=lambda x: [x.with_rank(0, 4)], reference=_dilation_input)  # fmt: skip
+       infer=lambda x: [x.shape(0)], reference=_dilation_input)  # fmt: skip
 define("Dilation2DBackpropFilter", "input: T, filter: T, out_backprop: T -> filter_backprop: T", _ATTRS,
-       infer=lambda x: [x.with_rank(1, 3)], reference=_dilation_filter)  # fmt: skip
+       infer=lambda x: [x.shape(1)], reference=_dilation_filter)  # fmt: skip

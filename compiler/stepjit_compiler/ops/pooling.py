@@ -51,13 +51,23 @@ def window_numbers(x: Any, rank: int, given: Sequence[Any] | None = None) -> tup
     for text, numbers in (("ksize", sizes), ("stride", strides)):
         if len(numbers) != rank:
             x.fail(f"{name} requires the {text} attribute to contain {rank} values, but got: {len(numbers)}")
-    shown = ",".join(map(str, sizes))
     if min(sizes) <= 0:
-        x.fail(f"Sliding window ksize must be positive. The specified or inferred ksize is: {shown}")
+        if isinstance(x, Inference) and x.building and name != "MaxPoolWithArgmax":
+            sizes = [size if size > 0 else None for size in sizes]
+        else:
+            x.fail(_bad_sizes(name, sizes))
     if min(strides) <= 0:
         x.fail(f"Stride must be > 0, but got {min(strides)}")
     check_explicit(x, rank)
     return sizes, strides
+
+
+def _bad_sizes(name: str, sizes: Sequence[int]) -> str:
+    if (name.startswith("AvgPool") and len(sizes) == 4) or name == "MaxPoolWithArgmax":
+        return f"ksize must be a positive int32 value, got:{min(sizes)}"
+    if len(sizes) == 5:
+        return f"Sliding window ksize field must have non-negative dimensions, got: {min(sizes)}"
+    return f"Sliding window ksize must be positive. The specified or inferred ksize is: {','.join(map(str, sizes))}"
 
 
 def pool_windows(x: Any, shape: Sequence[Any], sizes: Sequence[int], strides: Sequence[int]) -> tuple[Slide, ...]:
@@ -65,7 +75,7 @@ def pool_windows(x: Any, shape: Sequence[Any], sizes: Sequence[int], strides: Se
     wanted = {axis: sizes[axis] for axis in range(len(shape)) if sizes[axis] != 1 or strides[axis] != 1}
     found = slides(x, shape, wanted, strides)
     for each in found:
-        if x.attrs["padding"] == b"EXPLICIT":
+        if x.attrs["padding"] == b"EXPLICIT" and not (isinstance(x, Inference) and x.building):
             before, after = x.attrs["explicit_paddings"][2 * each.axis : 2 * each.axis + 2]
             if max(before, after) >= each.size:
                 x.fail(f"Top padding {max(before, after)} needs to be smaller than the window size {each.size}")
@@ -121,6 +131,8 @@ def pool_shape(rank: int, by_inputs: bool = False, outputs: int = 1) -> Callable
         shape = x.with_rank(0, rank)
         found = window_numbers(x, rank, _given(x, 1) if by_inputs else None)
         if found is None:
+            if x.building:
+                return [None]
             return [(shape[0], None, None, shape[-1] if channel_axis(x.attrs, rank) == rank - 1 else None)]
         return [result_shape(shape, pool_windows(x, shape, *found))] * outputs
 
@@ -207,7 +219,7 @@ define("MaxPool", "input: T -> output: T", f"T: type in real = float32, {SIZES}{
 define("MaxPoolV2", "input: T, ksize: int32, strides: int32 -> output: T",
        f"T: type in real = float32, {PADDING}, data_format: string in NHWC|NCHW|NCHW_VECT_C = NHWC",
        infer=pool_shape(4, by_inputs=True), reference=_max_pool(4), lower=_known_numbers("MaxPool", 1))  # fmt: skip
-define("MaxPool3D", "input: T -> output: T", f"{SIZES}{PADDING}, {VOLUMES}, T: type in float",
+define("MaxPool3D", "input: T -> output: T", f"{SIZES}{PADDING}, {VOLUMES}, T: type in float16|bfloat16|float32",
        infer=pool_shape(5), reference=_max_pool(5),
        lower=Indexed(emit_max(own_windows), when=FORWARD, cost=8))  # fmt: skip
 
@@ -303,7 +315,8 @@ def _max_pool_3d_grad(call: Call, x: np.ndarray, output: np.ndarray, grad: np.nd
 
 
 define("MaxPool3DGrad", "orig_input: TInput, orig_output: TInput, grad: T -> output: T",
-       f"{SIZES}{PADDING}, {VOLUMES}, T: type in float = float32, TInput: type in float = float32",
+       f"{SIZES}{PADDING}, {VOLUMES}, T: type in float16|bfloat16|float32 = float32, "
+       "TInput: type in float16|bfloat16|float32 = float32",
        infer=_grad_shape(5), reference=_max_pool_3d_grad,
        lower=Indexed(emit_ties(own_windows), when=_grads_fit, cost=8))  # fmt: skip
 

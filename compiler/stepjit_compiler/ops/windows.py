@@ -12,7 +12,7 @@ import numpy as np
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.opdef import Inference, extent_text
-from stepjit_runtime.errors import UNIMPLEMENTED
+from stepjit_runtime.errors import INVALID_ARGUMENT, UNIMPLEMENTED
 
 CONV_ATTRS = (
     "strides: list(int), use_cudnn_on_gpu: bool = True, padding: string in SAME|VALID|EXPLICIT, "
@@ -105,19 +105,24 @@ def _slide(x: Any, axis: int, extent: Any, size: Any, stride: int, rate: int, ma
     if extent is None or size is None:
         return Slide(axis, extent, size, stride, rate, None, before)
     whole, span = extent + before + after, (size - 1) * rate + 1
-    _check_fit(x, whole, span, stride)
+    _check_fit(x, extent, whole, span, stride)
     return Slide(axis, extent, size, stride, rate, (whole - span) // stride + 1, before)
 
 
-def _check_fit(x: Any, whole: Extent, span: Extent, stride: int) -> None:
+def _check_fit(x: Any, extent: Extent, whole: Extent, span: Extent, stride: int) -> None:
+    """While most graphs are built, windows beyond the padded image fail; later, those that a kernel refuses."""
+    if isinstance(x, Inference) and x.building and not x.op.startswith("Dilation2D"):
+        x.check("ge", whole, span, f"Negative dimension size caused by subtracting {extent_text(span)} from "
+                                   f"{extent_text(whole)}")  # fmt: skip
+        return
+    count = -((span - whole - stride) // stride)
     message = (
-        f"Negative dimension size caused by subtracting {extent_text(span)} from {extent_text(whole)}: Computed output "
-        f"size would be negative [input_size: {extent_text(whole)}, effective_filter_size: {extent_text(span)}, "
-        f"stride: {stride}]"
+        f"Computed output size would be negative: {extent_text(count)} [input_size: {extent_text(extent)}, "
+        f"effective_filter_size: {extent_text(span)}, stride: {stride}]"
     )
     if isinstance(x, Inference):
-        x.check("ge", whole, span, message)
-    elif isinstance(whole, int) and isinstance(span, int) and whole < span:
+        x.check("ge", whole, span - stride, message)
+    elif isinstance(whole, int) and isinstance(span, int) and whole < span - stride:
         x.fail(message)
 
 
@@ -140,7 +145,7 @@ def check_window_attrs(x: Any, rank: int) -> None:
     if not isinstance(x, Inference):
         for name, numbers in (("strides", strides), ("dilations", rates)):
             if numbers[0] != 1 or numbers[channel] != 1:
-                code = UNIMPLEMENTED if rank == 4 else 3
+                code = UNIMPLEMENTED if x.name.startswith("Conv2D") else INVALID_ARGUMENT
                 x.fail(f"Current implementation does not yet support {name} in the batch and depth dimensions.", code)
     check_explicit(x, rank)
 

@@ -22,6 +22,7 @@ class GraphInference(Inference):
     """What the shape rule of an op being made may ask; unknown extents are None."""
 
     __slots__ = ("_node", "_tensors")
+    building = True
 
     def __init__(self, node: Operation, tensors: Sequence[Tensor]) -> None:
         self.op = node.type

@@ -80,11 +80,15 @@ class _Conv(Layer):
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
         """The convolution, the bias and the activation."""
         forms: dict[int, Callable[..., Tensor]] = {1: ops.conv1d, 2: ops.conv2d, 3: ops.conv3d}
-        apply = forms[self.space]
+        apply, layout = forms[self.space], self._layout()
+        channel = ops.channel_index(layout, self.space)
+        strides, rates = (
+            ops.per_dimension(each, self.space, channel, text)
+            for text, each in (("strides", self.strides), ("dilation_rate", self.dilation_rate))
+        )
         return self._finish(
-            apply(inputs, self.kernel, list(self.strides), self.padding.upper(), data_format=self._layout(),
-                  dilations=list(self.dilation_rate))
-        )  # fmt: skip
+            apply(inputs, self.kernel, strides, self.padding.upper(), data_format=layout, dilations=rates)
+        )
 
     def _finish(self, result: Tensor) -> Tensor:
         if self.use_bias:

@@ -14,6 +14,7 @@ from stepjit.ops.array import expand_dims, reshape, squeeze
 from stepjit.ops.array import shape as shape_of
 from stepjit.ops.broadcasting import static_shape
 from stepjit.ops.reductions import either
+from stepjit.ops.space_batches import with_space_to_batch
 
 Grads = Sequence[Any]
 
@@ -22,6 +23,8 @@ Grads = Sequence[Any]
 
 def per_dimension(value: Any, space: int, channel: int, name: str) -> list[int]:
     """One number, one per dimension of space, or one per dimension, as one per dimension; ValueError else."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"Expected int for argument '{name}' not {value!r}.")
     numbers = [1] if value is None else list(value) if hasattr(value, "__len__") else [value]
     numbers = [int(number) for number in numbers]
     if len(numbers) == space + 2:
@@ -43,10 +46,10 @@ def channel_index(data_format: str | None, space: int) -> int:
 def split_padding(padding: Any, expected: int = 4) -> tuple[Any, list[int]]:
     """(`padding` attr, `explicit_paddings` attr) of a padding that is a name or pairs (before, after)."""
     if padding is None:
-        raise ValueError("padding must be 'SAME', 'VALID' or a list of pairs")
+        raise TypeError("Expected string for argument 'padding' not None.")
     if not isinstance(padding, (list, tuple)):
         if padding == "EXPLICIT":
-            raise ValueError("'EXPLICIT' is not a valid value for `padding`: explicit padding must be a list.")
+            raise ValueError("'EXPLICIT' is not a valid value for `padding`. To pad explicitly, give a list of pairs.")
         return padding, []
     for k, pair in enumerate(padding):
         if not isinstance(pair, (list, tuple)):
@@ -105,7 +108,7 @@ def conv2d(
             explicit_paddings=explicit, data_format=layout, dilations=rates, name=name,
         )  # fmt: skip
 
-    return _flat_batch(apply, input, 2) if isinstance(input, Tensor) else apply(input)
+    return _flat_batch(apply, convert_to_tensor(input, name="input"), 2)
 
 
 def conv2d_backprop_input(
@@ -272,16 +275,18 @@ def conv3d(
     """Volumes [batch, depth, height, width, channels] under filters [depth, height, width, in, out]."""
     kernel = either("filters", filters, "filter", filter)
     layout = data_format or "NDHWC"
-    channel = channel_index(layout, 3)
-    steps, rates = per_dimension(strides, 3, channel, "strides"), per_dimension(dilations, 3, channel, "dilations")
+    if not isinstance(strides, (list, tuple)):
+        raise TypeError(f"Expected list for 'strides' argument to 'conv3d' Op, not {strides}.")
+    if len(strides) != 5:
+        raise ValueError(f"Attr 'strides' of 'Conv3D' Op must be a list of length 5. Received: strides={strides}")
 
     def apply(x: Any) -> Tensor:
         return apply_op(
-            "Conv3D", input=x, filter=kernel, strides=steps, padding=padding, data_format=layout, dilations=rates,
-            name=name,
+            "Conv3D", input=x, filter=kernel, strides=list(strides), padding=padding, data_format=layout,
+            dilations=list(dilations), name=name,
         )  # fmt: skip
 
-    return _flat_batch(apply, input, 3) if isinstance(input, Tensor) else apply(input)
+    return _flat_batch(apply, convert_to_tensor(input, name="input"), 3)
 
 
 def conv3d_transpose(
@@ -353,7 +358,7 @@ def convolution(
         elif x.dims is not None:
             space = len(x.dims) - 2
         else:
-            raise ValueError("rank of input or filter must be known.")
+            raise ValueError("When `num_spatial_dims` is not set, the rank of input or filter must be known.")
         if space not in _LAYOUTS:
             raise ValueError(f"`filter` must have 1 to 3 dimensions of space. Received: {kernel.shape}")
         layout = data_format or _LAYOUTS[space][0]
@@ -362,8 +367,14 @@ def convolution(
         channel = channel_index(layout, space)
         steps = per_dimension(strides, space, channel, "strides")
         spread = per_dimension(rates, space, channel, "dilations")
+        for text, numbers in (("strides", steps), ("dilation_rate", spread)):
+            if min(numbers) < 1:
+                raise ValueError(f"all values of `{text}` must be positive. Received: {text}={numbers}")
         if max(steps) > 1 and max(spread) > 1:
-            raise ValueError("strides > 1 not supported in conjunction with dilation_rate > 1")
+            raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
+                             f"strides={steps} and dilation_rate={spread}")  # fmt: skip
+        if padding not in ("SAME", "VALID") and max(spread) > 1:
+            raise ValueError(f"`padding` must be one of 'SAME' or 'VALID'. Received: padding={padding}")
         if space == 1:
             return conv1d(x, kernel, steps, padding, data_format=layout, dilations=spread, name=scope)
         apply = conv2d if space == 2 else conv3d
@@ -437,8 +448,24 @@ def depthwise_conv2d(
     layout = data_format or "NHWC"
     with name_scope(name, "depthwise", [input, filter]) as scope:
         x, kernel = convert_to_tensor(input, name="tensor_in"), convert_to_tensor(filter, name="filter_in")
-        spread = per_dimension(rates, 2, channel_index(layout, 2), "dilations")
-        return depthwise_conv2d_native(x, kernel, strides, padding, layout, spread, scope)
+        return _depthwise(x, kernel, strides, padding, layout, rates, scope)
+
+
+def _depthwise(
+    x: Tensor, kernel: Tensor, strides: Any, padding: Any, layout: str, rates: Any, name: str | None
+) -> Tensor:  # fmt: skip
+    """With both strides and rates, the strides count within the blocks that the rates cut the image into."""
+    spread = per_dimension(rates, 2, channel_index(layout, 2), "dilations")
+    if min(spread) < 1:
+        raise ValueError(f"`dilation_rate` must be positive. Received: dilation_rate={rates}")
+    if max(spread) == 1 or max(strides) == 1:
+        return depthwise_conv2d_native(x, kernel, strides, padding, layout, spread, name)
+
+    def apply(value: Tensor, _: int, how: str) -> Tensor:
+        return depthwise_conv2d_native(value, kernel, strides, how, layout, name=name)
+
+    space = spread[2:] if layout.startswith("NC") else spread[1:3]
+    return with_space_to_batch(x, space, padding, apply, shape_of(kernel), data_format=layout)
 
 
 def separable_conv2d(
@@ -454,6 +481,5 @@ def separable_conv2d(
         second = convert_to_tensor(pointwise_filter, name="pointwise_filter")
         second.shape.assert_has_rank(4)
         second.shape[:2].assert_is_compatible_with([1, 1])
-        spread = per_dimension(rates, 2, channel_index(layout, 2), "dilations")
-        between = depthwise_conv2d_native(x, first, strides, padding, layout, spread, "depthwise")
+        between = _depthwise(x, first, strides, padding, layout, rates, "depthwise")
         return conv2d(between, second, [1, 1, 1, 1], "VALID", data_format=layout, name=scope)

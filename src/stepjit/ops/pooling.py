@@ -1,14 +1,11 @@
-"""Pooling of images, rows and volumes, dilation, and operations between blocks of space, with gradients."""
+"""Pooling of images, rows and volumes, and grey-scale dilation, with gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from stepjit.framework.apply import apply_op
-from stepjit.framework.constant_value import constant_value
 from stepjit.framework.convert import convert_to_tensor
 from stepjit.framework.registry import RegisterGradient
 from stepjit.framework.scopes import name_scope
@@ -16,8 +13,8 @@ from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import expand_dims, squeeze
 from stepjit.ops.broadcasting import static_shape
 from stepjit.ops.convolution import channel_index, per_dimension, split_padding
-from stepjit.ops.layout import batch_to_space_nd, space_to_batch_nd
 from stepjit.ops.reductions import either
+from stepjit.ops.space_batches import with_space_to_batch
 from stepjit_runtime import dtypes
 
 Grads = Sequence[Any]
@@ -47,6 +44,8 @@ def max_pool(
     layout = data_format or "NHWC"
     channel = channel_index(layout, 2)
     kind, explicit = split_padding(padding)
+    if 0 in per_dimension(ksize, 2, channel, "ksize"):
+        raise ValueError(f"`ksize` cannot be zero. Received: ksize={ksize}")
     with name_scope(name, "MaxPool", [value]) as scope:
         return apply_op(
             "MaxPool", input=value, ksize=per_dimension(ksize, 2, channel, "ksize"),
@@ -241,77 +240,7 @@ def _avg_pool_3d_grad_grad(op: Operation, grad: Tensor) -> Grads:
     return [None, apply_op("AvgPool3D", input=grad, **_pool_options(op))]
 
 
-# --- Blocks of space as batches, which spreads windows out ---
-
-
-def required_space_to_batch_paddings(
-    input_shape: Any, block_shape: Any, base_paddings: Any = None, name: str | None = None
-) -> tuple[Any, Any]:
-    """(paddings, crops) for `space_to_batch_nd` and back, so that the blocks divide the padded extents."""
-    with name_scope(name, "required_space_to_batch_paddings", [input_shape, block_shape]):
-        shape, block = (convert_to_tensor(each, dtype=dtypes.int32) for each in (input_shape, block_shape))
-        count = block.dims[0] if block.dims else None
-        if count is None:
-            raise ValueError("block_shape must have a static length")
-        base = convert_to_tensor([[0, 0]] * count if base_paddings is None else base_paddings, dtype=dtypes.int32)
-        known = [constant_value(each) for each in (shape, block, base)]
-        if all(each is not None for each in known):
-            return _paddings(*map(np.asarray, known))
-        before, after = apply_op("Unpack", value=base, num=2, axis=1)
-        over = apply_op("FloorMod", x=shape + before + after, y=block)
-        extra = apply_op("FloorMod", x=block - over, y=block)
-        paddings = apply_op("Pack", values=[before, after + extra], axis=1)
-        return paddings, apply_op("Pack", values=[extra * 0, extra], axis=1)
-
-
-def _paddings(shape: np.ndarray, block: np.ndarray, base: np.ndarray) -> tuple[Tensor, Tensor]:
-    before, after = base.reshape(-1, 2).T
-    extra = (block - (shape + before + after) % block) % block
-    found = np.stack([before, after + extra], 1), np.stack([extra * 0, extra], 1)
-    paddings, crops = (convert_to_tensor(each.astype(np.int32)) for each in found)
-    return paddings, crops
-
-
-def with_space_to_batch(
-    input: Any, dilation_rate: Any, padding: str, op: Callable[..., Tensor], filter_shape: Any = None,
-    spatial_dims: Sequence[int] | None = None, data_format: str | None = None,
-) -> Tensor:  # fmt: skip
-    """`op(input, num_spatial_dims, padding)` with windows whose elements are `dilation_rate` apart.
-
-    ValueError for a padding that is neither SAME nor VALID, for rates that are not positive numbers, and when SAME is
-    asked for without `filter_shape`.
-    """
-    x = convert_to_tensor(input, name="input")
-    found = constant_value(convert_to_tensor(dilation_rate, dtype=dtypes.int32, name="dilation_rate"))
-    if found is None:
-        raise ValueError("dilation_rate must be known when the graph is built")
-    rates = [int(rate) for rate in np.asarray(found).ravel()]
-    if any(rate < 1 for rate in rates):
-        raise ValueError("dilation_rate must be positive")
-    if all(rate == 1 for rate in rates):
-        return op(x, len(rates), padding)
-    first = 2 if data_format is not None and data_format.startswith("NC") else 1
-    axes = list(spatial_dims) if spatial_dims is not None else [first + k for k in range(len(rates))]
-    if padding == "SAME":
-        if filter_shape is None:
-            raise ValueError("filter_shape must be specified for SAME padding")
-        sizes = np.asarray(constant_value(convert_to_tensor(filter_shape, dtype=dtypes.int32)))
-        reach = (sizes[: len(rates)] - 1) * np.array(rates)
-        base = np.stack([reach // 2, reach - reach // 2], 1)
-    elif padding == "VALID":
-        base = np.zeros((len(rates), 2), int)
-    else:
-        raise ValueError(f"Invalid padding method {padding!r}: must be 'SAME' or 'VALID'")
-    # Blocks are of consecutive dimensions from the first on; those without a rate have 1.
-    every = list(range(1, max(axes) + 1))
-    wide_rates = [dict(zip(axes, rates)).get(axis, 1) for axis in every]
-    wide_base = [dict(zip(axes, base.tolist())).get(axis, [0, 0]) for axis in every]
-    whole = static_shape(x)
-    extents = apply_op("StridedSlice", input=whole, begin=[1], end=[max(axes) + 1], strides=[1])
-    paddings, crops = required_space_to_batch_paddings(extents, wide_rates, wide_base)
-    result = op(space_to_batch_nd(x, wide_rates, paddings), len(rates), "VALID")
-    return batch_to_space_nd(result, wide_rates, crops)
-
+# --- Any number of dimensions, and holes in the windows ---
 
 _LAYOUTS = {1: ("NWC", "NCW"), 2: ("NHWC", "NCHW"), 3: ("NDHWC", "NCDHW")}
 _POOLS: dict[tuple[str, int], Callable[..., Tensor]] = {
@@ -332,16 +261,22 @@ def pool(
     with name_scope(name, f"{pooling_type.lower()}_pool", [input]) as scope:
         x, space = convert_to_tensor(input, name="input"), len(window_shape)
         if space not in _LAYOUTS:
-            raise ValueError(f"`window_shape` must have 1 to 3 elements. Received: {window_shape}")
-        if (pooling_type, space) not in _POOLS:
-            raise ValueError(f"`pooling_type` must be 'MAX' or 'AVG'. Received: {pooling_type}")
+            raise ValueError(f"`len(window_shape)` must be 1, 2, or 3. Received: window_shape={window_shape}")
+        x.shape.assert_has_rank(space + 2)
         layout = data_format or _LAYOUTS[space][0]
         rates = [1] * space if given is None else [int(rate) for rate in given]
         steps = [1] * space if strides is None else [int(step) for step in strides]
+        for text, numbers in (("strides", steps), ("dilation_rate", rates)):
+            if min(numbers) < 1:
+                raise ValueError(f"all values of `{text}` must be positive. Received: {text}={numbers}")
         if max(rates) > 1 and max(steps) > 1:
-            raise ValueError("strides > 1 not supported in conjunction with dilation_rate > 1")
+            raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
+                             f"strides={steps} and dilation_rate={rates}")  # fmt: skip
         if max(rates) > 1 and padding == "SAME":
-            raise ValueError(f"pooling with 'SAME' padding has no `dilation_rate` > 1. Received: dilation_rate={rates}")
+            raise ValueError("pooling with 'SAME' padding is not implemented for `dilation_rate` > 1. Received: "
+                             f"dilation_rate={rates}")  # fmt: skip
+        if (pooling_type, space) not in _POOLS:
+            raise ValueError(f"{space}-D {pooling_type} pooling is not supported.")
 
         def apply(value: Tensor, _: int, how: str) -> Tensor:
             return _POOLS[pooling_type, space](value, list(window_shape), steps, how, layout, name=scope)

@@ -34,9 +34,10 @@ from stepjit.ops.normalization import (
 )  # fmt: skip
 from stepjit.ops.pooling import (
     avg_pool, avg_pool1d, avg_pool3d, dilation2d, erosion2d, max_pool, max_pool1d, max_pool2d, max_pool3d,
-    max_pool_with_argmax, pool, with_space_to_batch,
+    max_pool_with_argmax, pool,
 )  # fmt: skip
 from stepjit.ops.segments import in_top_k, top_k
+from stepjit.ops.space_batches import with_space_to_batch
 
 avg_pool2d = avg_pool
 avg_pool_v2 = avg_pool

@@ -72,7 +72,7 @@ from stepjit.ops.fake_quant import (
     fake_quant_with_min_max_vars_gradient, fake_quant_with_min_max_vars_per_channel,
     fake_quant_with_min_max_vars_per_channel_gradient,
 )  # fmt: skip
-from stepjit.ops.pooling import required_space_to_batch_paddings
+from stepjit.ops.space_batches import required_space_to_batch_paddings
 from stepjit.ops.positions import edit_distance, extract_image_patches, searchsorted, unravel_index
 from stepjit.ops.random import (
     multinomial, random_crop, random_gamma, random_normal, random_poisson, random_shuffle, random_uniform,
