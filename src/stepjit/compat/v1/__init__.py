@@ -67,7 +67,7 @@ def __getattr__(name: str) -> Any:
         from stepjit.framework.tensor_spec import TensorSpec
 
         return TensorSpec
-    if name in ("contrib", "distributions", "graph_util", "nest"):
+    if name in ("contrib", "distributions", "graph_util", "metrics", "nest"):
         return importlib.import_module(f"stepjit.compat.v1.{name}")
     if name == "import_graph_def":
         from stepjit.framework.importer import import_graph_def
