@@ -14,6 +14,7 @@ Control      a branch or a loop over Steps that stand in the op's attrs
 Matrices     an algorithm on small square matrices
 Generate     random numbers from a Philox stream
 Distinct     integers numbered by a hash table
+Hits         where bools hold
 """
 
 from __future__ import annotations
@@ -202,6 +203,14 @@ class Generate:
     def chooses(self) -> bool:
         """Whether input 0 is what is chosen from, rather than a shape."""
         return self.distribution in ("classes", "shuffled")
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Input 0 is a vector of bools: the numbers of those that hold, in its own length, and how many there are."""
+
+    when: Callable[[Any], bool] = always
+    cost: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ class Kernel:
     kind: str
     """`loop`, `product` (a matrix product or a convolution, with its epilogue), `filter` (a gradient for filters),
     `blas`, `assemble`, `split`, `scatter`, `random` (numbers), `matrices` (an algorithm on small ones), `distinct` (a
-    hash table), `born` (a result whose first extent an input tells), `check` (of its nodes' indices, which nothing is
-    computed from yet), `assume` (a region's checks of extents), `host`, or `if` and `while`, whose code is that of the
-    kernels in their regions."""
+    hash table), `hits` (where bools hold), `born` (a result whose first extent an input tells), `check` (of its nodes'
+    indices, which nothing is computed from yet), `assume` (a region's checks of extents), `host`, or `if` and `while`,
+    whose code is that of the kernels in their regions."""
     nodes: tuple[int, ...]
     """Nodes computed, in order; a node may be computed by several kernels where that is cheaper than to store it."""
     inputs: tuple[Ref, ...]

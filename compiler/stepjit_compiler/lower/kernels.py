@@ -10,6 +10,7 @@ from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.lower.checks import emit_assumptions, emit_checks
 from stepjit_compiler.lower.convolutions import emit_convolution, emit_filter, is_convolution
 from stepjit_compiler.lower.distinct import emit_distinct
+from stepjit_compiler.lower.hits import emit_hits
 from stepjit_compiler.lower.kernel_code import KernelCode, Stream
 from stepjit_compiler.lower.loops import LoopNest
 from stepjit_compiler.lower.moves import emit_assemble, emit_scatter
@@ -75,6 +76,7 @@ _EMIT: dict[str, Callable[[Point], Extent]] = {
     "random": emit_random,
     "matrices": emit_matrices,
     "distinct": emit_distinct,
+    "hits": emit_hits,
     "born": _emit_split,
     "check": lambda point: 0,
     "assume": emit_assumptions,

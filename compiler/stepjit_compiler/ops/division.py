@@ -10,7 +10,7 @@ from stepjit_compiler.lower import vmath
 from stepjit_compiler.lowering import Elementwise
 from stepjit_compiler.opdef import Call, broadcasting, define, unchanged
 from stepjit_compiler.ops.kinds import MOST, in_float, is_float, vector
-from stepjit_runtime.errors import INTERNAL
+from stepjit_runtime.errors import INTERNAL, UNIMPLEMENTED
 
 BY_ZERO = "Integer division by zero"
 _TRUNCATED_BY_ZERO = "Unexpected error in binary operator (only integer div and mod should have errors): " + BY_ZERO
@@ -32,6 +32,8 @@ def _dividing(floats: Any, integers: Any, code: int | None = None) -> Any:
         with np.errstate(all="ignore"):
             if x.dtype == object or y.dtype == object:
                 return np.asarray(integers(x, y))
+            if x.dtype.kind == "c" and call.name != "RealDiv":
+                call.fail("complex numbers have no order: there is no quotient to round", UNIMPLEMENTED)
             if x.dtype.kind not in "iu":
                 return np.asarray(floats(x, y)).astype(call.dtypes[0].np, copy=False)
             if np.any(y == 0) and np.broadcast(x, y).size:

@@ -14,6 +14,7 @@ FLOAT = "T: type in float"
 SINGLE = "T: type in float32|float64"
 _EPSILON = 1e-16
 _TERMS = 2000
+_LARGE = 1e12
 # B(2k) / (2k)!, the coefficients of the Euler-Maclaurin correction.
 _BERNOULLI = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000, 1 / 74724249600)
 
@@ -95,11 +96,23 @@ def _gamma_parts(a: float, x: float) -> tuple[float, float]:
         return (0.0, 1.0) if x == 0 else (1.0, 0.0)
     if a == math.inf:
         return 0.0, 1.0
+    if a > _LARGE:
+        return _gamma_parts_of_large(a, x)
     scale = math.exp(a * math.log(x) - x - math.lgamma(a))
     if x < a + 1:
         lower = scale * _gamma_series(a, x)
         return lower, 1 - lower
     upper = scale * _gamma_fraction(a, x)
+    return 1 - upper, upper
+
+
+def _gamma_parts_of_large(a: float, x: float) -> tuple[float, float]:
+    """The leading term of Temme's uniform expansion (DLMF 8.12), whose error is about 1 / a."""
+    if not a / 2 < x < 2 * a:
+        return (0.0, 1.0) if x < a else (1.0, 0.0)
+    ratio = (x - a) / a
+    eta = math.copysign(math.sqrt(max(2 * (ratio - math.log1p(ratio)), 0.0)), ratio)
+    upper = 0.5 * math.erfc(eta * math.sqrt(a / 2))
     return 1 - upper, upper
 
 
@@ -207,7 +220,10 @@ def _betainc(a: float, b: float, x: float) -> float:
         return math.nan
     if x in (0.0, 1.0):
         return x
-    scale = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
+    logarithm = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    if a + b > _LARGE and abs(logarithm) > 700:
+        return math.nan  # differences of numbers so large leave nothing that is right
+    scale = math.exp(logarithm)
     if x < (a + 1) / (a + b + 2):
         return scale * _beta_fraction(a, b, x) / a
     return 1 - scale * _beta_fraction(b, a, 1 - x) / b
@@ -245,7 +261,10 @@ def _zeta(x: float, q: float) -> float:
             return math.inf if x == math.floor(x) and x % 2 == 0 else math.nan
         if x != math.floor(x):
             return math.nan
-    total = sum((q + k) ** -x for k in range(10))
+    try:
+        total = sum((q + k) ** -x for k in range(10))
+    except OverflowError:
+        return math.inf
     q += 10
     total += q ** (1 - x) / (x - 1) + 0.5 * q**-x
     factor, power = x, q ** (-x - 1)
@@ -261,11 +280,56 @@ def _polygamma(a: float, x: float) -> float:
         return math.nan
     if a == 0:
         return _digamma(x)
-    return (-1) ** (int(a) + 1) * math.exp(math.lgamma(a + 1)) * _zeta(a + 1, x)
+    if math.isnan(x):
+        return x
+    factorial = math.exp(math.lgamma(a + 1)) if a < 170 else math.inf
+    return (-1) ** (int(a) + 1) * factorial * _zeta(a + 1, x)
 
 
 define("Zeta", "x: T, q: T -> z: T", SINGLE, infer=broadcasting, reference=per_element(_zeta))
 define("Polygamma", "a: T, x: T -> z: T", SINGLE, infer=broadcasting, reference=per_element(_polygamma))
+
+
+# --- BesselI0e, BesselI1e: the modified Bessel functions of the first kind, times exp(-|x|) ---
+def _bessel(order: int, x: float) -> float:
+    size = abs(x)
+    if math.isnan(x) or math.isinf(x):
+        return x if math.isnan(x) else 0.0
+    return (_bessel_series if size < 20 else _bessel_tail)(order, size) * (-1 if order and x < 0 else 1)
+
+
+def _bessel_series(order: int, x: float) -> float:
+    """The power series, DLMF 10.25.2, all of whose terms are positive."""
+    term = total = math.exp(-x) * (x / 2) ** order
+    for k in range(1, _TERMS):
+        term *= (x / 2) ** 2 / (k * (k + order))
+        total += term
+        if term < total * _EPSILON:
+            break
+    return total
+
+
+def _bessel_tail(order: int, x: float) -> float:
+    """The expansion for large x, DLMF 10.40.1."""
+    term = total = 1.0
+    for k in range(1, 40):
+        term *= ((2 * k - 1) ** 2 - 4 * order**2) / (8 * k * x)
+        total += term
+        if abs(term) < _EPSILON:
+            break
+    return total / math.sqrt(2 * math.pi * x)
+
+
+def _bessel_i0e(x: float) -> float:
+    return _bessel(0, x)
+
+
+def _bessel_i1e(x: float) -> float:
+    return _bessel(1, x)
+
+
+define("BesselI0e", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(_bessel_i0e))
+define("BesselI1e", "x: T -> y: T", FLOAT, infer=unchanged, reference=per_element(_bessel_i1e))
 
 # --- NextAfter ---
 define("NextAfter", "x1: T, x2: T -> output: T", "T: type in float64|float32 = float32",

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.lowering import Composite, Distinct, Indexed
+from stepjit_compiler.lowering import Composite, Distinct, Hits, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import brief, filled, fresh, integers, ints_input
 from stepjit_compiler.ops.gather import at_text
+from stepjit_runtime import dtypes
 
 # --- Unique, UniqueWithCounts, UniqueV2, UniqueWithCountsV2 ---
 
@@ -147,10 +148,58 @@ def _where_shape(x: Inference) -> list[ShapeLike]:
 
 
 def _where(call: Call, x: np.ndarray) -> np.ndarray:
+    if not 1 <= x.ndim <= _WHERE_RANK:
+        call.fail(f"WhereOp : Unhandled input dimensions: {x.ndim}")
     return np.argwhere(x != 0).astype(np.int64).reshape(-1, x.ndim)
 
 
-define("Where", "input: T -> index: int64", "T: type in number|bool = bool", infer=_where_shape, reference=_where)
+def _expand_where(x: Any, call: Any, value: Any) -> Any:
+    type_ = call.inputs[0]
+    if type_.dtype is not dtypes.bool_:
+        value = x.op("NotEqual", value, x.const(0, type_.dtype))
+    places, count = x.op("_Hits", x.op("Reshape", value, x.const([-1], dtypes.int32)))
+    return x.op("_Coordinates", places, x.dims(type_.dims), count)
+
+
+_WHERE_RANK = 8
+define("Where", "input: T -> index: int64", "T: type in number|bool = bool", infer=_where_shape, reference=_where,
+       lower=Composite(_expand_where, when=lambda call: 1 <= len(call.inputs[0].dims) <= _WHERE_RANK))  # fmt: skip
+
+# --- _Hits: the numbers of the elements that hold, and how many there are ---
+
+
+def _hits(call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = np.flatnonzero(x)
+    places = np.zeros(x.size, np.int64)
+    places[: found.size] = found
+    return places, np.array(found.size, np.int64)
+
+
+define("_Hits", "x: bool -> places: int64, count: int64", infer=lambda x: [x.shape(0), ()], reference=_hits,
+       lower=Hits())  # fmt: skip
+
+# --- _Coordinates: the first `count` of some places in a tensor of shape `dims`, as indices ---
+
+
+def _emit_coordinate(k: Any, call: Any, output: int, index: Any) -> Any:
+    row, axis = index
+    rest, which = k.load(0, (row,)), k.value(axis)
+    digits = []
+    for extent in reversed(call.known(1).ravel()[1:]):
+        parts = k.same_lanes(rest, k.extent(extent))
+        digits.append(k.b.rem(*parts))
+        rest = k.b.div(*parts)
+    found = rest
+    for at, digit in enumerate(reversed(digits), 1):
+        found = k.select(k.b.compare("eq", which, k.b.like(at, which)), digit, found)
+    return found
+
+
+define(
+    "_Coordinates", "places: int64, dims: int32, count: int64 -> index: int64",
+    infer=lambda x: [(None, (x.shape(1) or (None,))[0])], lower=Indexed(_emit_coordinate, born=2),
+    reference=lambda call, places, dims, count: np.stack(np.unravel_index(places[:count], dims), 1),
+)  # fmt: skip
 
 # --- ListDiff ---
 

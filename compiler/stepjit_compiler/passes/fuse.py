@@ -24,6 +24,7 @@ from stepjit_compiler.lowering import (
     Distinct,
     Elementwise,
     Generate,
+    Hits,
     Indexed,
     Matrices,
     Reduction,
@@ -129,8 +130,8 @@ class _Fusion:
             self._open("matrices", node.types[0].dims, i)
         elif isinstance(op.lower, Generate):
             self._open("random", node.types[0].dims, i)
-        elif isinstance(op.lower, Distinct):
-            self._open("distinct", node.types[0].dims, i)
+        elif isinstance(op.lower, (Distinct, Hits)):
+            self._open("distinct" if isinstance(op.lower, Distinct) else "hits", node.types[0].dims, i)
         else:
             raise AssertionError(f"no way to lower {node.op}")
 
@@ -340,7 +341,7 @@ class _Fusion:
         stored = self._stored()
         found = []
         for group in self.groups:
-            whole = group.kind in ("if", "distinct")
+            whole = group.kind in ("if", "distinct", "hits")
             outputs = tuple(ref for i in group.members for ref in self._outputs(i) if ref in stored or whole)
             if not outputs and group.kind not in WHOLE:
                 continue

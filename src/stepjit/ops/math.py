@@ -206,10 +206,20 @@ def _truncate_div_grad(op: Operation, grad: Tensor) -> Grads:
 
 
 def div_no_nan(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x / y, and 0 where y is 0."""
+    """x / y, and 0 where y is 0; integers become floats as in `truediv`."""
     with name_scope(name, "div_no_nan", [x, y]) as scope:
         a, b = _operands(x, y)
+        target = _TRUE_DIVISION.get(a.dtype.base_dtype)
+        if target is not None and a.dtype.base_dtype is b.dtype.base_dtype:
+            a, b = apply_op("Cast", x=a, DstT=target), apply_op("Cast", x=b, DstT=target)
         return apply_op("DivNoNan", x=a, y=b, name=scope)
+
+
+def reciprocal_no_nan(x: Any, name: str | None = None) -> Tensor:
+    """1 / x, and 0 where x is 0."""
+    with name_scope(name, "reciprocal_no_nan", [x]) as scope:
+        tensor = convert_to_tensor(x, name="x")
+        return apply_op("DivNoNan", x=constant(1, dtype=tensor.dtype.base_dtype, name="one"), y=tensor, name=scope)
 
 
 @RegisterGradient("DivNoNan")

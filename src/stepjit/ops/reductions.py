@@ -40,7 +40,7 @@ def _axes(x: Tensor, axis: Any) -> Any:
 def _reduce(kind: str, x: Any, axis: Any, keepdims: Any, name: str | None, old_axis: Any, old_keep: Any) -> Tensor:
     axis = either("axis", axis, "reduction_indices", old_axis)
     keep = bool(either("keepdims", keepdims, "keep_dims", old_keep))
-    tensor = convert_to_tensor(x, dtype="bool" if kind in ("All", "Any") else None, name="input_tensor")
+    tensor = convert_to_tensor(x, dtype_hint="bool" if kind in ("All", "Any") else None, name="input_tensor")
     axes = _axes(tensor, axis)
     result = apply_op(kind, input=tensor, reduction_indices=axes, keep_dims=keep, name=name)
     if axis is None and not keep and result.dims is None:
@@ -296,9 +296,8 @@ def count_nonzero(
     keep = bool(either("keepdims", keepdims, "keep_dims", keep_dims))
     with name_scope(name, "count_nonzero", [input_tensor, input]):
         x = convert_to_tensor(either("input", input, "input_tensor", input_tensor), name="input")
-        nothing = constant("" if x.dtype.base_dtype is dtypes.string else 0, dtype=x.dtype.base_dtype, name="zeros")
-        if x.dtype.base_dtype is dtypes.bool_:
-            nothing = constant(False, name="zeros")
+        zero = {dtypes.string: "", dtypes.bool_: False}.get(x.dtype.base_dtype, 0)
+        nothing = constant(zero, dtype=x.dtype.base_dtype, name="zeros")
         hits = apply_op("Cast", x=apply_op("NotEqual", x=x, y=nothing), DstT="int64")
         total = reduce_sum(hits, axis, keepdims=keep, name="nonzero_count")
         return apply_op("Cast", x=total, DstT=dtype) if dtypes.as_dtype(dtype) is not dtypes.int64 else total

@@ -331,8 +331,15 @@ def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) ->
 def _order(values: Tensor, axis: int, descending: bool) -> Tensor:
     """The sorting permutation along the last dimension; stable."""
     size = apply_op("StridedSlice", input=shape_of(values), begin=[-1], end=[0], strides=[1], shrink_axis_mask=1)
-    keys = values if descending else apply_op("Neg", x=values)
-    return apply_op("TopKV2", input=keys, k=size)[1]
+    return apply_op("TopKV2", input=values if descending else _reversed(values), k=size)[1]
+
+
+def _reversed(x: Tensor) -> Tensor:
+    """Values in the opposite order, none of which overflows; done twice, the same again."""
+    dtype = x.dtype.base_dtype
+    if not dtype.is_integer:
+        return apply_op("Neg", x=x)
+    return apply_op("Sub", x=constant(dtype.max if dtype.is_unsigned else -1, dtype=dtype), y=x)
 
 
 def _along_last(values: Any, axis: int, direction: str) -> tuple[Tensor, list[int] | None]:
@@ -368,7 +375,7 @@ def sort(values: Any, axis: int = -1, direction: str = "ASCENDING", name: str | 
         if direction == "DESCENDING":
             result = apply_op("TopKV2", input=x, k=size)[0]
         else:
-            result = apply_op("Neg", x=apply_op("TopKV2", input=apply_op("Neg", x=x), k=size)[0])
+            result = _reversed(apply_op("TopKV2", input=_reversed(x), k=size)[0])
         return result if order is None else apply_op("Transpose", x=result, perm=order)
 
 

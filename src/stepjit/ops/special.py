@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
-from stepjit.framework.scopes import name_scope
+from stepjit.framework.scopes import control_dependencies, name_scope
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
+from stepjit.ops.assertions import assert_non_negative
 from stepjit.ops.broadcasting import unbroadcast
 from stepjit.ops.reductions import reduce_max, reduce_sum
 from stepjit_runtime import dtypes
@@ -96,6 +99,61 @@ def _betainc_grad(op: Operation, grad: Tensor) -> Grads:
     return [None, None, unbroadcast(op.outputs[0], x, None, _op("Mul", density, grad))[1]]
 
 
+def nextafter(x1: Any, x2: Any, name: str | None = None) -> Tensor:
+    """The next number after x1 on the way to x2."""
+    return apply_op("NextAfter", x1=x1, x2=x2, name=name)
+
+
+# --- Bessel functions ---
+
+
+def bessel_i0e(x: Any, name: str | None = None) -> Tensor:
+    """The modified Bessel function of order 0, times exp(-|x|)."""
+    with name_scope(name, "bessel_i0e", [x]):
+        return apply_op("BesselI0e", x=x)
+
+
+def bessel_i1e(x: Any, name: str | None = None) -> Tensor:
+    """The modified Bessel function of order 1, times exp(-|x|)."""
+    with name_scope(name, "bessel_i1e", [x]):
+        return apply_op("BesselI1e", x=x)
+
+
+def _grown(scaled: Tensor, x: Tensor) -> Tensor:
+    return _op("Mul", apply_op("Exp", x=apply_op("Abs", x=x)), scaled)
+
+
+def bessel_i0(x: Any, name: str | None = None) -> Tensor:
+    """The modified Bessel function of order 0."""
+    with name_scope(name, "bessel_i0", [x]):
+        numbers = convert_to_tensor(x, name="x")
+        return _grown(bessel_i0e(numbers), numbers)
+
+
+def bessel_i1(x: Any, name: str | None = None) -> Tensor:
+    """The modified Bessel function of order 1."""
+    with name_scope(name, "bessel_i1", [x]):
+        numbers = convert_to_tensor(x, name="x")
+        return _grown(bessel_i1e(numbers), numbers)
+
+
+@RegisterGradient("BesselI0e")
+def _bessel_i0e_grad(op: Operation, grad: Tensor) -> Tensor:
+    x, y = op.inputs[0], op.outputs[0]
+    return _op("Mul", grad, _op("Sub", apply_op("BesselI1e", x=x), _op("Mul", apply_op("Sign", x=x), y)))
+
+
+@RegisterGradient("BesselI1e")
+def _bessel_i1e_grad(op: Operation, grad: Tensor) -> Tensor:
+    x, y = op.inputs[0], op.outputs[0]
+    tiny = constant(np.finfo(x.dtype.as_numpy_dtype).eps, dtype=x.dtype.base_dtype)
+    usual = _op("Greater", apply_op("Abs", x=x), tiny)
+    safe = apply_op("SelectV2", condition=usual, t=x, e=tiny)
+    slope = _op("Mul", y, _op("AddV2", apply_op("Sign", x=safe), apply_op("Reciprocal", x=safe)))
+    slope = _op("Sub", apply_op("BesselI0e", x=safe), slope)
+    return _op("Mul", grad, apply_op("SelectV2", condition=usual, t=slope, e=0.5))
+
+
 def zeta(x: Any, q: Any, name: str | None = None) -> Tensor:
     """The Hurwitz zeta function."""
     return apply_op("Zeta", x=x, q=q, name=name)
@@ -166,17 +224,25 @@ for _kind in ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "Invert", "LeftShift", "R
 # --- counting ---
 
 
+def _as(value: Any, like: Tensor) -> Tensor:
+    return apply_op("Cast", x=convert_to_tensor(value), DstT=like.dtype.base_dtype)
+
+
 def bincount(
     arr: Any, weights: Any = None, minlength: Any = None, maxlength: Any = None, dtype: Any = dtypes.int32
 ) -> Tensor:  # fmt: skip
     """How often each number from 0 up occurs, or the sum of its weights; `maxlength` and above are left out."""
     with name_scope("bincount"):
-        numbers = apply_op("Reshape", tensor=convert_to_tensor(arr, dtype="int32", name="arr"), shape=[-1])
+        given = convert_to_tensor(arr, dtype_hint="int32", name="arr")
+        if given.dtype.base_dtype not in (dtypes.int32, dtypes.int64):
+            given = apply_op("Cast", x=given, DstT="int32")
+        with control_dependencies([assert_non_negative(given, message="Input arr must be non-negative!")]):
+            numbers = apply_op("Reshape", tensor=given, shape=[-1])
         size = _op("AddV2", _op("Maximum", reduce_max(numbers), -1), 1)
         if minlength is not None:
-            size = _op("Maximum", convert_to_tensor(minlength, dtype="int32"), size)
+            size = _op("Maximum", _as(minlength, numbers), size)
         if maxlength is not None:
-            most = convert_to_tensor(maxlength, dtype="int32")
+            most = _as(maxlength, numbers)
             size = _op("Minimum", most, size)
             numbers = apply_op("SelectV2", condition=_op("Less", numbers, size), t=numbers, e=-1)
         if weights is None:

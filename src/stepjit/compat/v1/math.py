@@ -18,7 +18,7 @@ from stepjit.ops.elementwise import (
 )  # fmt: skip
 from stepjit.ops.math import (
     accumulate_n, add, add_n, atan2, div_no_nan, divide, floordiv, floormod, maximum, minimum, mod, multiply,
-    multiply_no_nan, pow, scalar_mul, squared_difference, subtract, truediv, xdivy, xlog1py, xlogy,
+    multiply_no_nan, pow, reciprocal_no_nan, scalar_mul, squared_difference, subtract, truediv, xdivy, xlog1py, xlogy,
 )  # fmt: skip
 from stepjit.ops.normalization import l2_normalize, zero_fraction
 from stepjit.ops.reductions import (
@@ -31,4 +31,7 @@ from stepjit.ops.segments import (
     sparse_segment_sqrt_n, sparse_segment_sum, top_k, unsorted_segment_max, unsorted_segment_mean,
     unsorted_segment_min, unsorted_segment_prod, unsorted_segment_sqrt_n, unsorted_segment_sum,
 )  # fmt: skip
-from stepjit.ops.special import betainc, bincount, confusion_matrix, igamma, igammac, lbeta, ndtri, polygamma, zeta
+from stepjit.ops.special import (
+    bessel_i0, bessel_i0e, bessel_i1, bessel_i1e, betainc, bincount, confusion_matrix, igamma, igammac, lbeta, ndtri,
+    nextafter, polygamma, zeta,
+)  # fmt: skip
