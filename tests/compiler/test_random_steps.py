@@ -63,6 +63,10 @@ class Native:
 
 
 def compare(got: np.ndarray, want: np.ndarray, what: str) -> None:
+    if got.size == want.size == 0:
+        # Rows of a loop that made no trip: extents that only a trip tells may be known where they left the loop.
+        assert (got.ndim, got.dtype) == (want.ndim, want.dtype), what
+        return
     assert (got.shape, got.dtype) == (want.shape, want.dtype), what
     if want.dtype.kind == "f":
         tolerance = TOLERANCE[want.dtype.name]
@@ -135,7 +139,7 @@ FOUND = {
         feed 1 : bool[4]
         %0 = _Feed {index=0} : f32[4,5]
         %1 = _Feed {index=1} : bool[4]
-        %2 = Where %1 {T=bool} : i64[h1,1] host
+        %2 = Where %1 {T=bool} : i64[h1,1]
         %3 = Squeeze %2 {T=i64, squeeze_dims=(1)} : i64[h1]
         %4 = Const {dtype=i32, value=<i32[] 0>} : i32[]
         %5 = GatherV2 %0, %3, %4 {Taxis=i32, Tindices=i64, Tparams=f32, batch_dims=0} : f32[h1,5]
@@ -154,7 +158,7 @@ FOUND = {
         %0 = _Feed {index=0} : f32[0,0]
         %1 = Neg %0 {T=f32} : f32[0,0]
         %2 = _Feed {index=1} : bool[0]
-        %3 = Where %2 {T=bool} : i64[h1,1] host
+        %3 = Where %2 {T=bool} : i64[h1,1]
         %4 = Shape %3 {T=i64, out_type=i32} : i32[2]
         %5 = Const {dtype=i32, value=<i32[2] 0 1>} : i32[2]
         %6 = Mul %4, %5 {T=i32} : i32[2]

@@ -9,10 +9,11 @@ from samples import COLUMN, NONE, POS, ROW, UNIT, C, D, X, Y, normal, single
 import stepjit.compat.v1 as tf
 
 _UNARY = {
-    "Abs": X, "Acos": UNIT, "Acosh": POS + 1.2, "Asin": UNIT, "Asinh": X, "Atan": X, "Atanh": UNIT, "Cos": X, "Cosh": X,
+    "Abs": X, "Acos": UNIT, "Acosh": POS + 1.2, "Asin": UNIT, "Asinh": X, "Atan": X, "Atanh": UNIT,
+    "BesselI0e": X, "BesselI1e": X, "Cos": X, "Cosh": X,
     "Digamma": POS, "Erf": X, "Erfc": X, "Erfinv": UNIT, "Exp": X, "Expm1": X, "Inv": POS, "Lgamma": POS, "Log": POS,
-    "Log1p": POS, "Ndtri": (UNIT + 1) / 2, "Neg": X, "Reciprocal": POS, "Rsqrt": POS, "Sigmoid": X, "Sign": X, "Sin": X, "Sinh": X,
-    "Sqrt": POS, "Square": X, "Tan": UNIT, "Tanh": X,
+    "Log1p": POS, "Ndtri": (UNIT + 1) / 2, "Neg": X, "Reciprocal": POS, "Rsqrt": POS, "Sigmoid": X, "Sign": X,
+    "Sin": X, "Sinh": X, "Sqrt": POS, "Square": X, "Tan": UNIT, "Tanh": X,
 }  # fmt: skip
 _ACTIVATIONS = {"Elu": X, "LeakyRelu": X, "Relu": X, "Relu6": X * 8, "Selu": X, "Softplus": X}
 _STEPS = ("Ceil", "Floor", "Rint", "Round")

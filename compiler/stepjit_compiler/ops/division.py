@@ -32,7 +32,7 @@ def _dividing(floats: Any, integers: Any, code: int | None = None) -> Any:
         with np.errstate(all="ignore"):
             if x.dtype == object or y.dtype == object:
                 return np.asarray(integers(x, y))
-            if x.dtype.kind == "c" and call.name != "RealDiv":
+            if x.dtype.kind == "c" and call.name in ("FloorDiv", "TruncateDiv"):
                 call.fail("complex numbers have no order: there is no quotient to round", UNIMPLEMENTED)
             if x.dtype.kind not in "iu":
                 return np.asarray(floats(x, y)).astype(call.dtypes[0].np, copy=False)
