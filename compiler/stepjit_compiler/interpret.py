@@ -14,7 +14,7 @@ from stepjit_compiler.lowering import Composite
 from stepjit_compiler.opdef import Call, OpDef
 from stepjit_compiler.ops.step import ASSIGNS
 from stepjit_compiler.passes.expand import expand
-from stepjit_compiler.regions import CONTROL, regions_of
+from stepjit_compiler.regions import CONTROL, regions_of, stacked
 from stepjit_compiler.step_builder import SOURCES, plain_attrs
 from stepjit_runtime.errors import FAILED_PRECONDITION, UNIMPLEMENTED, OpFailure
 
@@ -135,11 +135,11 @@ class _Run:
             found = self.region(node.attr["body"], variables)
             variables = found[: len(variables)]
             rows.append(found[len(variables) :])
-        stacked = [
-            np.stack([row[k] for row in rows]) if rows else self.no_rows(type_)
+        collected = [
+            stacked([row[k] for row in rows]) if rows else self.no_rows(type_)
             for k, type_ in enumerate(node.types[len(variables) :])
         ]
-        return [*variables, *stacked]
+        return [*variables, *collected]
 
     def no_rows(self, type_: Type) -> np.ndarray:
         known = [dims.evaluate(e, self.values) if dims.symbols(e) <= self.values.keys() else 0 for e in type_.dims[1:]]

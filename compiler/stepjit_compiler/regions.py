@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Node, Step, Type
@@ -38,6 +40,16 @@ def has_effects(step: Step) -> bool:
 def has_hosts(step: Step) -> bool:
     """Whether Python runs some of the step, or of its regions."""
     return any(node.host or any(has_hosts(region) for _, region in regions_of(node)) for node in step.nodes)
+
+
+def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows as one array; where their shapes differ, each in the corner of one with room for all."""
+    if all(row.shape == rows[0].shape for row in rows):
+        return np.stack(rows)
+    found = np.zeros((len(rows), *np.max([row.shape for row in rows], axis=0)), rows[0].dtype)
+    for place, row in zip(found, rows):
+        place[tuple(map(slice, row.shape))] = row
+    return found
 
 
 def required(step: Step) -> set[int]:

@@ -67,3 +67,122 @@ def test_parameters_of_one_extent_in_regions_of_regions() -> None:
                     up, down = (session.run(found, {x: a, y: b, p: taken}).sum() for a, b in moved)
                     want[k] = (up - down) / 2e-6
                 np.testing.assert_allclose(got[which], want, rtol=1e-5, atol=1e-7)
+
+
+# --- Gradients ---
+
+BODIES: dict[str, Any] = {
+    "grows": lambda x: growing(3, lambda i, a: tf.sin(x) * tf.reduce_sum(tf.cos(a)) + x, [0.5]),
+    "doubles": lambda x: tf.while_loop(
+        lambda i, a: i < 3, lambda i, a: (i + 1, tf.concat([a, a * x[0]], 0)), [0, x], shape_invariants=[SCALAR, ROWS]
+    )[1],
+    "shrinks": lambda x: tf.while_loop(
+        lambda i, a: i < 3, lambda i, a: (i + 1, tf.sin(a[1:]) * a[0]), [0, x], shape_invariants=[SCALAR, ROWS]
+    )[1],
+    "looks at more": lambda x: tf.while_loop(
+        lambda i, a: i < 4, lambda i, a: (i + 1, a * 0.5 + tf.reduce_sum(tf.sin(x[: i + 1]))), [0, 0.0]
+    )[1],
+    "gathers": lambda x: tf.while_loop(
+        lambda i, a: i < 4, lambda i, a: (i + 1, a + tf.reduce_sum(tf.gather(x, tf.range(i)) ** 3)), [0, 0.0]
+    )[1],
+    "masks": lambda x: tf.while_loop(
+        lambda i, a: i < 4,
+        lambda i, a: (i + 1, a + tf.reduce_sum(tf.boolean_mask(x, x > tf.cast(i, tf.float32) * 0.4 - 0.75) ** 3)),
+        [0, 0.0],
+    )[1],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "extent", "twice"),
+    [
+        ("grows", None, False), ("doubles", 4, False), ("shrinks", 4, True), ("looks at more", None, False),
+        ("gathers", None, True), ("masks", 4, False),
+    ],
+)  # fmt: skip
+def test_gradients_of_loops_whose_shapes_change(kind: str, extent: int | None, twice: bool) -> None:
+    x = tf.placeholder(tf.float32, [extent])
+    y = tf.reduce_sum(BODIES[kind](x) ** 2)
+    at, along = np.array([0.4, -0.3, 0.9, 0.6], np.float32), np.array([0.3, -1.0, 0.7, 0.2], np.float32)
+    grads = []
+    for _ in range(1 + twice):
+        grads.append(y)
+        y = tf.reduce_sum(tf.convert_to_tensor(tf.gradients(y, x)[0]) * along)
+    with tf.Session() as session:
+        wanted = [*grads[1:], y]
+        up, down = (session.run(grads, {x: at + sign * 1e-2 * along}) for sign in (1, -1))
+        want = [(a - b) / 2e-2 for a, b in zip(up, down, strict=True)]
+        np.testing.assert_allclose(session.run(wanted, {x: at}), want, rtol=2e-2, atol=2e-2)
+
+
+def test_slices_of_all_trips_as_they_were() -> None:
+    x = tf.placeholder(tf.float32, [4])
+    (grad,) = tf.gradients(BODIES["gathers"](x), x)
+    assert isinstance(grad, tf.IndexedSlices)
+    with tf.Session() as session:
+        got = session.run(grad, {x: [1.0, 2.0, 3.0, 4.0]})
+    np.testing.assert_array_equal(got.indices, [0, 1, 2, 0, 1, 0])
+    np.testing.assert_array_equal(got.values, [3.0, 12.0, 27.0, 3.0, 12.0, 3.0])
+
+
+def test_gradients_of_branches_of_several_ranks() -> None:
+    """The shape of what a branch gives is looked at even if the gradient takes nothing else of it."""
+    x, p = tf.placeholder(tf.float32, [4]), tf.placeholder(tf.bool, [])
+    (grad,) = tf.gradients(tf.cond(p, lambda: x[1:] ** 2, lambda: tf.reshape(x**3, [2, 2])), x)
+    with tf.Session() as session:
+        for _ in range(2):
+            np.testing.assert_array_equal(session.run(grad, {x: [1, 2, 3, 4], p: True}), [0, 4, 6, 8])
+            np.testing.assert_array_equal(session.run(grad, {x: [1, 2, 3, 4], p: False}), [3, 12, 27, 48])
+
+
+# --- Ranks ---
+
+
+@pytest.mark.parametrize("fed", [np.ones(2), np.float32(3.0), np.ones((2, 1))])
+def test_loop_variables_that_change_their_rank(fed: Any) -> None:
+    x, n = tf.placeholder(tf.float32, None), tf.placeholder(tf.int32, [])
+    twice = x * 2.0
+
+    def wrap(i: Any, a: Any) -> Any:
+        return i + 1, tf.expand_dims(a, 0) + tf.reduce_sum(twice)
+
+    _, wrapped = tf.while_loop(lambda i, a: i < n, wrap, [0, x], shape_invariants=[SCALAR, tf.TensorShape(None)])
+    flat = tf.while_loop(
+        lambda a: tf.rank(a) > 0, lambda a: tf.reduce_sum(a, -1), [x], shape_invariants=[tf.TensorShape(None)]
+    )
+    with tf.Session() as session:
+        for trips in (2, 0, 3, 1):
+            want = np.asarray(fed, np.float32)
+            for _ in range(trips):
+                want = want[None] + 2 * np.sum(fed)
+            np.testing.assert_allclose(session.run(wrapped, {x: fed, n: trips}), want)
+        assert session.run(flat, {x: fed}) == np.sum(fed)
+
+
+def test_ranks_that_change_in_a_loop_in_a_loop() -> None:
+    def body(i: Any, a: Any) -> Any:
+        _, deep = tf.while_loop(
+            lambda j, r: j <= i,
+            lambda j, r: (j + 1, tf.expand_dims(r, -1)),
+            [0, a],
+            shape_invariants=[SCALAR, tf.TensorShape(None)],
+        )
+        return i + 1, tf.cond(tf.rank(deep) > 2, lambda: a, lambda: a * 2.0) + tf.reduce_sum(deep)
+
+    found = tf.while_loop(lambda i, a: i < 3, body, [0, tf.ones([3])])
+    with tf.Session() as session:
+        trips, value = session.run(found)
+    want = np.ones(3)
+    for i in range(3):
+        want = (want if i > 0 else want * 2) + want.sum()
+    assert trips == 3
+    np.testing.assert_allclose(value, want)
+
+
+def test_what_can_not_be_where_ranks_change() -> None:
+    x = tf.constant([1.0])
+    shapes = [SCALAR, tf.TensorShape(None)]
+    _, deep = tf.while_loop(lambda i, a: i < 2, lambda i, a: (i + 1, a[None] * x), [0, x], shape_invariants=shapes)
+    grad = tf.gradients(deep, x)
+    with tf.Session() as session, pytest.raises(tf.errors.UnimplementedError, match="rank"):
+        session.run(grad)

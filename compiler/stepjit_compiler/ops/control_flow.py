@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepjit_compiler.opdef import Inference, ShapeLike, define
+import numpy as np
+
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 
 # --- _Arg: a parameter of a region ---
 
@@ -64,6 +66,50 @@ define(
     "_WhileStacked", "input: T -> output: Tout",
     f"T: list(type), Tout: list(type), stacked: int, {_LOOP}", infer=_stacked_shapes, stateful=True,
 )  # fmt: skip
+
+# --- _RowExtents: the shape of what a trip stacks up; _ExtentsOfRow: that of one trip ---
+# A step that sees that the shape is the same in all trips takes it, a vector, for what is stacked up of it.
+
+
+def _of_one_row(x: Inference) -> list[ShapeLike]:
+    shape = x.shape(0)
+    return [None if shape is None else shape[-1:]]
+
+
+define("_RowExtents", "input: T -> extents: int32", "T: type", infer=lambda x: [(x.rank(0),)])
+define("_ExtentsOfRow", "extents: int32, index: int32 -> output: int32",
+       infer=_of_one_row)
+
+# --- _RowsTogether: rows [trips, n, ...] of all trips along one axis, as far as `extents` go; _RowsApart: in rows again
+
+
+def _together_shape(x: Inference) -> list[ShapeLike]:
+    rows = x.shape(0)
+    return [None if rows is None else (None, *rows[2:])]
+
+
+def _inside(extents: np.ndarray, row: int) -> tuple[slice, ...]:
+    return tuple(slice(0, extent) for extent in extents[row])
+
+
+def _rows_together(call: Call, rows: np.ndarray, extents: np.ndarray) -> np.ndarray:
+    if not len(rows):
+        return np.zeros((0, *rows.shape[2:]), rows.dtype)
+    return np.concatenate([row[_inside(extents, k)] for k, row in enumerate(rows)])
+
+
+def _rows_apart(call: Call, values: np.ndarray, rows: np.ndarray, extents: np.ndarray) -> np.ndarray:
+    found, at = np.zeros_like(rows), 0
+    for k in range(len(rows)):
+        found[k][_inside(extents, k)] = values[at : at + extents[k][0]]
+        at += extents[k][0]
+    return found
+
+
+define("_RowsTogether", "rows: T, extents: int32 -> output: T", "T: type", infer=_together_shape,
+       reference=_rows_together)  # fmt: skip
+define("_RowsApart", "values: T, rows: T, extents: int32 -> output: T", "T: type",
+       infer=lambda x: [x.shape(1)], reference=_rows_apart)  # fmt: skip
 
 # --- Case, PartitionedCall: an imported graph may have them, and gets what they stand for ---
 

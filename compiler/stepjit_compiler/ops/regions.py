@@ -3,6 +3,7 @@
     _If {then, else}               inputs (condition, *values): runs one of the two regions over the values
     _While {body, cond, stacked}   inputs are loop variables: while `cond` of them holds, they become what `body` gives;
                                    what the body gives beyond them, `stacked` values, is collected: [trips, *shape]
+    _WhileAnyRank {live}           a loop of the graph over those of its variables, which is no Step as ranks change
     _Fail                          in place of an op that can't run with the shapes at hand: only fails if it is come to
     _Held                          what a variable holds, inside a region: fails where it holds nothing
 
@@ -89,6 +90,13 @@ define(
     "_While", "variables: T -> results: Tout",
     "T: list(type), Tout: list(type), body: func, cond: func, stacked: int = 0",
     infer=_after_loop, lower=Control("while", when=_steady), stateful=True,
+)  # fmt: skip
+
+# --- _WhileAnyRank {live} ---
+
+define(
+    "_WhileAnyRank", "variables: T -> results: Tout", "T: list(type), Tout: list(type), live: list(int)",
+    infer=lambda x: [None] * x.count(), stateful=True,
 )  # fmt: skip
 
 # --- _Held {variable} ---

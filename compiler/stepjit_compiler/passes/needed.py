@@ -15,6 +15,8 @@ GIVEN = V1 | {"Placeholder", "PlaceholderV2"}
 
 BRANCHES = ("If", "StatelessIf")
 LOOPS = ("While", "StatelessWhile", "_WhileStacked")
+ROWS = frozenset(("_RowExtents", "_ExtentsOfRow", "_RowsTogether", "_RowsApart"))
+"""What gradients make of that which loops stack up."""
 _HOLDERS = frozenset((*BRANCHES, *LOOPS))
 
 

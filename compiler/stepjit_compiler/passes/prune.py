@@ -15,7 +15,16 @@ from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Ref, Slot, Step, Type
 from stepjit_compiler.lowering import Update
 from stepjit_compiler.ops.tensor_array_v3 import ARRAYS
-from stepjit_compiler.passes.needed import BRANCHES, LOOPS, Regions, StepError, needed_for, ordered, structured_ops
+from stepjit_compiler.passes.needed import (
+    BRANCHES,
+    LOOPS,
+    ROWS,
+    Regions,
+    StepError,
+    needed_for,
+    ordered,
+    structured_ops,
+)
 from stepjit_compiler.passes.prune_waits import Waits, waiting_ops
 from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
 from stepjit_runtime import dtypes
@@ -121,6 +130,8 @@ class Translation:
     """Slots that Python writes when all else is done: native code can't change their shape, or their dtype's values."""
     effects: list[int] = field(default_factory=list)
     """Nodes with effects on the host, in order."""
+    guessed: list[int] = field(default_factory=list)
+    """Nodes that were told the shapes of their results: they are to run, if only for whether these are right."""
     state: list[Slot] = field(init=False)
     """The step's slots."""
     streams: dict[Any, int] = field(default_factory=dict)
@@ -171,7 +182,7 @@ class Translation:
             self._set(op, [self._is_initialized(number, op)])
         elif op.type == "ReadVariableOp" or op.type == "PlaceholderWithDefault":
             self._set(op, [self._value(op.inputs[0])])
-        elif op.type in BRANCHES or op.type in LOOPS:
+        elif op.type in BRANCHES or op.type in LOOPS or op.type in ROWS:
             from stepjit_compiler.passes.prune_regions import translate_control
 
             translate_control(self, op)
@@ -204,6 +215,8 @@ class Translation:
         node = self.builder.add(op.type, inputs, attrs, after)
         if definition.stateful:
             self.effects.append(node)
+        elif "_shapes" in attrs:
+            self.guessed.append(node)
         self._set(op, [Ref(node, k) for k in range(len(self.builder.nodes[node].types))])
 
     def _stream(self, number: int, op: Any) -> int:
@@ -375,7 +388,7 @@ class Translation:
             self.effects.append(self.builder.add(name, inputs, {"slot": slot}, self.effects[-1:]))
         self.builder.names = [op.name for op in self.ops]
         # A random op was asked for even when nothing reads it: its stream moves on.
-        return self.builder.finish(fetches, native, [*self.effects, *self._asked_for()])
+        return self.builder.finish(fetches, native, [*self.effects, *self.guessed, *self._asked_for()])
 
     def _fetched(self, tensor: Any) -> Ref:
         try:

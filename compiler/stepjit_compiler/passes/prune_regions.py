@@ -12,7 +12,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,18 +21,33 @@ from stepjit_compiler.ir import INLINE_BYTES, Ref, Step, Type
 from stepjit_compiler.lowering import Update
 from stepjit_compiler.passes.needed import BRANCHES, LOOPS
 from stepjit_compiler.passes.prune import VARIABLES, Handle, Request, Translation
+from stepjit_compiler.passes.prune_rows import known_extents, translate_rows
 from stepjit_compiler.regions import first_born, has_effects
-from stepjit_compiler.step_builder import StepBuilder
+from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
 from stepjit_runtime import dtypes
-from stepjit_runtime.errors import OpFailure
+from stepjit_runtime.errors import UNIMPLEMENTED, OpFailure
 
 
 def translate_control(outer: Translation, op: Any) -> None:
-    """Add the node of a branch or a loop of the graph, and note what it gives."""
+    """Add the node of a branch or a loop of the graph, or what it stacked up, and note what it gives."""
     if op.type in BRANCHES:
         _branch(outer, op)
+    elif op.type in LOOPS:
+        loop = _Loop(outer, op)
+        try:
+            loop.translate()
+        except (_RankChanges, NeedsShapeError) as change:
+            loop.translate_any_rank(change)
     else:
-        _Loop(outer, op).translate()
+        translate_rows(outer, op)
+
+
+class _Extents(NamedTuple):
+    """A parameter whose value follows from extents, where the region knows these; else it is input number `at`."""
+
+    type: Type
+    extents: tuple[Any, ...]
+    at: int = -1
 
 
 @dataclass
@@ -40,7 +55,7 @@ class _Passed:
     """What goes into a region: the node's inputs, and what the region's parameters and slots are among them."""
 
     inputs: list[Ref] = field(default_factory=list)
-    parameters: list[int | Handle | np.ndarray | tuple[Type, tuple[Any, ...]] | None] = field(default_factory=list)
+    parameters: list[int | Handle | np.ndarray | _Extents | None] = field(default_factory=list)
     """By parameter: the number of its input, the variable that it stands for, or its value (array, or extents).
 
     None for one that nothing reads.
@@ -93,8 +108,10 @@ class _Inner(Translation):
             return self.builder.const(what, dtypes.as_dtype(what.dtype))
         if isinstance(what, Handle):
             return what
-        type_, extents = what
-        return self.builder.dims(extents if type_.dims else extents[0], type_.dtype)
+        told = {str(extent) for feed in self._feeds for extent in feed.dims}
+        if any(not dims.symbols(extent) <= told for extent in what.extents):
+            return self.builder.feed(what.at)
+        return self.builder.dims(what.extents if what.type.dims else what.extents[0], what.type.dtype)
 
     def translate(self, number: int, op: Any) -> None:
         """As outside; but what can't be right only ends the step if the region is entered."""
@@ -143,6 +160,10 @@ class _Inner(Translation):
     def _is_initialized(self, number: int, op: Any) -> Ref:
         return self._is_there(self.entering(self._slot_of(op))[1])
 
+    def targets(self) -> list[int]:
+        """The nodes that run even if nothing takes their results."""
+        return [*self.effects, *self.guessed]
+
     def results(self) -> list[Ref]:
         return [self._value(tensor) for tensor in self.request.fetches]
 
@@ -174,7 +195,7 @@ def _branch(outer: Translation, op: Any) -> None:
     steps = []
     for branch in branches:
         inner = _Inner(outer, branch, taken, passed, feeds)
-        steps.append(inner.builder.finish([*inner.results(), *inner.written(written)], (), inner.effects))
+        steps.append(inner.builder.finish([*inner.results(), *inner.written(written)], (), inner.targets()))
     condition = _condition(outer, outer._value(op.inputs[0]))
     attrs: dict[str, Any] = {
         "Tin": tuple(type_.dtype for type_ in feeds), "Tout": tuple(t.dtype for t in steps[0].results()),
@@ -208,6 +229,8 @@ def _set_parameters(outer: Translation, passed: _Passed, values: Sequence[Ref | 
             passed.parameters.append(None if value is None else Handle(value.slot))
             continue
         found = _known(outer.builder, value, plain)
+        if isinstance(found, _Extents):
+            found = found._replace(at=at)
         passed.parameters.append(at if found is None else found)
         at += 1
 
@@ -221,7 +244,7 @@ def _known(builder: StepBuilder, ref: Ref, symbols: set[str]) -> Any:
     found = builder.known(ref) if builder.type(ref).dtype in (dtypes.int32, dtypes.int64) else None
     if found is None or found.ndim > 1 or any(not dims.symbols(extent) <= symbols for extent in found.ravel()):
         return None
-    return builder.type(ref), tuple(found.ravel())
+    return _Extents(builder.type(ref), tuple(found.ravel()))
 
 
 def _add(outer: Translation, name: str, inputs: Sequence[Ref], attrs: Mapping[str, Any], steps: Any) -> list[Ref]:
@@ -229,6 +252,8 @@ def _add(outer: Translation, name: str, inputs: Sequence[Ref], attrs: Mapping[st
     node = outer.builder.add(name, inputs, attrs, outer.effects[-1:] if acts else ())
     if acts:
         outer.effects.append(node)
+    elif "_shapes" in attrs:
+        outer.guessed.append(node)
     return [Ref(node, k) for k in range(len(outer.builder.nodes[node].types))]
 
 
@@ -281,6 +306,10 @@ def _touch(
 # --- Loops ---
 
 
+class _RankChanges(Exception):
+    """A loop variable has another rank after a trip than before it."""
+
+
 class _Loop:
     """A loop of the graph: variables that change, then what does not, then the slots that it touches."""
 
@@ -301,6 +330,8 @@ class _Loop:
             # What waits for the loop must go on waiting: nothing may be taken for its own initial value.
             self.changing = may_change
         self.results = [*self.changing, *self.stacked]
+        self.known_rows: dict[int, Any] = {}
+        """By stacked output: what it is in all trips, where the shapes of the loop's inputs tell."""
         self.passed = self._pass()
 
     def _may_end(self) -> bool:
@@ -321,7 +352,7 @@ class _Loop:
             first.pass_slot(outer, slot, True)
         shift = len(first.inputs)
         passed.inputs, passed.slots = first.inputs + passed.inputs, first.slots
-        moved = {k: what + shift if isinstance(what, int) else what for k, what in of_steady.items()}
+        moved = {k: _moved(what, shift) for k, what in of_steady.items()}
         passed.parameters = [self.changing.index(k) if k in self.changing else moved[k] for k in range(self.count)]
         for slot in self.touched:
             if slot not in self.written:
@@ -338,13 +369,15 @@ class _Loop:
         types = [outer.builder.type(ref) for ref in self.passed.inputs]
         body = self._settled(types)
         inner = _Inner(outer, self.cond, (0,), self.passed, body.feeds)
-        cond = inner.builder.finish(inner.results(), (), inner.effects)
+        cond = inner.builder.finish(inner.results(), (), inner.targets())
         attrs = {
             "T": tuple(t.dtype for t in types), "Tout": tuple(t.dtype for t in body.results()),
-            "body": body, "cond": cond, "stacked": len(self.stacked),
+            "body": body, "cond": cond, "stacked": len(self.stacked) - len(self.known_rows),
         }  # fmt: skip
         refs = _add(outer, "_While", self.passed.inputs, attrs, (body, cond))
-        outer.set_outputs(op, self.stacked, iter(refs[len(types) :]))
+        outer.set_outputs(op, [k for k in self.stacked if k not in self.known_rows], iter(refs[len(types) :]))
+        for k, extents in self.known_rows.items():
+            outer.set_outputs(op, [k], iter([outer.builder.dims(extents)]))
         in_order = iter(refs)
         outer.set_outputs(op, self.changing, in_order)
         for slot in self.written:
@@ -352,19 +385,40 @@ class _Loop:
         kept = [k for k in self.live if k not in self.changing]
         outer.values.update({op.outputs[k]: self.values[k] for k in kept if op.outputs[k] not in outer.values})
 
+    def translate_any_rank(self, change: _RankChanges | NeedsShapeError) -> None:
+        """Add the loop as one that Python drives, whose regions are compiled for the ranks that come up."""
+        outer, op = self.outer, self.op
+        if self.touched or self.stacked:
+            if isinstance(change, NeedsShapeError):
+                raise change  # trips may give one rank
+            text = "variables in the loop" if self.touched else "gradients"
+            raise OpFailure(f"{change}: as the rank changes, there can be no {text}", UNIMPLEMENTED)
+        told = outer.request.shapes.get(op)
+        if told is None:
+            error = NeedsShapeError(outer.number(op), str(change))
+            error.op = op
+            raise error
+        live = sorted(self.live)
+        inputs = [self._value(k) for k in live]
+        types = tuple(outer.builder.type(ref).dtype for ref in inputs)
+        attrs = {"T": types, "Tout": types, "live": tuple(live), "_shapes": tuple(told[k] for k in live)}
+        node = outer.builder.add("_WhileAnyRank", inputs, attrs, outer.effects[-1:])
+        outer.effects.append(node)
+        outer.set_outputs(op, live, (Ref(node, n) for n in range(len(live))))
+
     def _settled(self, types: list[Type]) -> Step:
         """The body over types that hold in every trip: extents that change become symbols of its own."""
         free: set[tuple[int, int]] = set()
         while True:
             feeds = _with_free(types, free)
-            body = self._body(feeds)
+            body = self._body(feeds, types)
             results = body.results()
             if self._shape_arrays(types, results):
                 continue
             before = len(free)
             for v, (feed, result) in enumerate(zip(feeds, results)):
                 if feed.dtype is not result.dtype or len(feed.dims) != len(result.dims):
-                    raise OpFailure(f"a loop variable is {feed} before a trip and {result} after it")
+                    raise _RankChanges(f"a loop variable is {feed} before a trip and {result} after it")
                 differ = (a for a, (m, n) in enumerate(zip(feed.dims, result.dims)) if m != n)
                 free.update((v, a) for a in differ)
             if len(free) == before:
@@ -383,12 +437,22 @@ class _Loop:
                 types[v], found = result, True
         return found
 
-    def _body(self, feeds: Sequence[Type]) -> Step:
+    def _body(self, feeds: Sequence[Type], types: Sequence[Type]) -> Step:
         inner = _Inner(self.outer, self.body, self.results, self.passed, feeds)
         found, count = inner.results(), len(self.changing)
         values = [*found[:count], *inner.written(self.written)]
         values += [inner.builder.feed(number) for number in range(len(values), len(feeds))]
-        return inner.builder.finish([*values, *found[count:]], (), inner.effects)
+        rows = dict(zip(self.stacked, found[count:]))
+        self.known_rows = known_extents(inner.builder, self.body, rows, types)
+        stacked = [ref for k, ref in rows.items() if k not in self.known_rows]
+        return inner.builder.finish([*values, *stacked], (), inner.targets())
+
+
+def _moved(what: Any, shift: int) -> Any:
+    """A parameter, when so many inputs came before its own."""
+    if isinstance(what, _Extents):
+        return what._replace(at=what.at + shift)
+    return what + shift if isinstance(what, int) else what
 
 
 def _with_free(types: Sequence[Type], free: set[tuple[int, int]]) -> list[Type]:

@@ -15,7 +15,7 @@ from stepjit.framework.func_graph import FuncGraph
 from stepjit.framework.gradients import carries_gradient, gradients_between, summed
 from stepjit.framework.graph import Graph, get_default_graph, op_def_of
 from stepjit.framework.indexed_slices import IndexedSlices
-from stepjit.framework.registry import RegisterRegionGradient
+from stepjit.framework.registry import RegisterGradient, RegisterRegionGradient
 from stepjit.framework.stack import default_graphs
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.while_loop import make_while
@@ -42,6 +42,25 @@ def stack_up(holder: Operation, tensor: Tensor) -> Tensor:
     return rows
 
 
+def stack_up_extents(holder: Operation, tensor: Tensor) -> Tensor:
+    """A further output of a loop: the shapes that `tensor` of its body had, a row for each trip.
+
+    Rows of other shapes are stacked up in the corner of one that has room for all. A step that sees that the shape is
+    always the same has it here once, as a vector.
+    """
+    known: dict[Tensor, Tensor] = holder.__dict__.setdefault("extents_stacked_up", {})
+    if tensor not in known:
+        body = holder.attrs["body"].home
+        with default_graphs.enter(body), body.control_dependencies(None):
+            extents = apply_op("_RowExtents", input=tensor, name="extents")
+        known[tensor] = stack_up(holder, extents)
+    return known[tensor]
+
+
+def _is_fixed(dims: Any) -> bool:
+    return dims is not None and None not in dims
+
+
 class _LoopBackward(Backward):
     """One trip backwards: trip `number` of the forward loop."""
 
@@ -59,12 +78,16 @@ class _LoopBackward(Backward):
             return None
         return self.row(stack_up(self.holder, tensor), tensor)
 
-    def row(self, rows: Tensor, like: Tensor | None = None) -> Tensor:
-        """The row of this trip."""
+    def row(self, rows: Tensor, like: Tensor) -> Tensor:
+        """The row of this trip, in the shape that `like`, a tensor of the forward loop's body, had there."""
         with default_graphs.enter(self), self.control_dependencies(None):
             found = apply_op("GatherV2", params=self.capture(rows), indices=self.number, axis=0, name="row")
-        if like is not None:
-            found.set_shape(like.shape)
+            if not _is_fixed(like.dims):
+                every = self.capture(stack_up_extents(self.holder, like))
+                extents = apply_op("_ExtentsOfRow", extents=every, index=self.number)
+                begin = apply_op("ZerosLike", x=extents)
+                found = apply_op("Slice", input=found, begin=begin, size=extents, name="row")
+        found.set_shape(like.shape)
         return found
 
 
@@ -190,20 +213,32 @@ class _LoopGradient:
         """The slices of all trips, one after the other."""
         with default_graphs.enter(region):
             values, indices = region.capture(grad.values), region.capture(grad.indices)
-        rows, places = stack_up(op, values), stack_up(op, indices)
-        dims = values.dims
-        if dims is not None and None not in dims[1:]:
-            rest: Any = constant(list(dims[1:]), dtype="int32", shape=[len(dims) - 1])
-        else:
-            shape = apply_op("Shape", input=rows)
-            rest = apply_op("StridedSlice", input=shape, begin=[2], end=[0], strides=[1], end_mask=1)
-        flat = apply_op("ConcatV2", values=[constant([-1], dtype="int32"), rest], axis=0)
         source = self.graph.capture(self.holder.inputs[k])
         return IndexedSlices(
-            apply_op("Reshape", tensor=rows, shape=flat),
-            apply_op("Reshape", tensor=places, shape=constant([-1], dtype="int32")),
+            _together(op, values),
+            _together(op, indices),
             apply_op("VariableShape" if source.dtype.base_dtype.kind == "o" else "Shape", input=source),
         )
+
+
+def _together(op: Operation, tensor: Tensor) -> Tensor:
+    """What `tensor` of a loop's body was in all trips, one after the other along its first axis."""
+    rows, dims = stack_up(op, tensor), tensor.dims
+    if not _is_fixed(dims):
+        return apply_op("_RowsTogether", rows=rows, extents=stack_up_extents(op, tensor))
+    shape = constant([-1, *(dims or ())[1:]], dtype="int32")
+    return apply_op("Reshape", tensor=rows, shape=shape)
+
+
+@RegisterGradient("_RowsTogether")
+def _rows_together_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    rows, extents = op.inputs
+    return [apply_op("_RowsApart", values=grad, rows=rows, extents=extents), None]
+
+
+@RegisterGradient("_RowsApart")
+def _rows_apart_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    return [apply_op("_RowsTogether", rows=grad, extents=op.inputs[2]), None, None]
 
 
 def _plus(a: Any, b: Any) -> Any:

@@ -9,18 +9,24 @@ a step is run that ends with the op in question.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from stepjit.session.failures import op_error
 from stepjit_compiler import opdef
+from stepjit_runtime.errors import OpFailure
 from stepjit_runtime.manifest import HostOp
 
 Shapes = tuple[tuple["int | None", ...], ...]
 """By output of an op: the shape to go by."""
 Results = tuple[np.ndarray, ...]
+
+MOST_CHANGES = 16
+"""How often an op's results may turn out to have other ranks in one call."""
 
 
 class ShapeFound(Exception):
@@ -45,10 +51,20 @@ class Record:
     def __init__(self) -> None:
         self.found: dict[Any, Shapes] = {}
         """By op: the shapes that its results have in this call."""
+        self.changes: Counter[Any] = Counter()
+        """By op: how often its results had other ranks than were found before."""
         self.probed: Any = None
         """The op whose results are to be found out: the attempt ends with it."""
         self._results: dict[Any, list[Results]] = {}
         self._next: dict[Any, int] = {}
+
+    def note(self, found: ShapeFound) -> None:
+        """Keep the shapes that an op's results have; InvalidArgumentError when they are others again and again."""
+        self.changes[found.op] += 1
+        if self.changes[found.op] > MOST_CHANGES:
+            text = f"the rank of a result of '{found.op.name}' changes from trip to trip: {found.shapes} now"
+            raise op_error(found.op, OpFailure(text))
+        self.found[found.op] = found.shapes
 
     def rewind(self) -> None:
         """The next attempt begins."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stepjit.session.any_rank import any_rank_loop
 from stepjit.session.attempts import fits, recorded
 from stepjit.session.failures import op_error
 from stepjit.session.regions import driven
@@ -25,20 +26,23 @@ Host = Callable[..., "tuple[np.ndarray, ...]"]
 
 def host_function(
     host: HostOp, ops: Sequence[Any], resources: Resources, variables: Sequence[Variable | None], slots: Sequence[Any],
-    guessed: bool = False, owners: Sequence[Any] | None = None,
+    guessed: bool = False, owners: Sequence[Any] | None = None, session: Any = None,
 ) -> Host:
     """The function for one host op of a program; `ops` are the graph ops by origin, `slots` the manifest's.
 
     guessed: some of the program's shapes are guesses (see `attempts`). owners: by slot, the op that names it.
+    session: whose resources these are; only loops over variables of any rank ask for it.
     """
     op = ops[host.origin] if host.origin >= 0 else None
     owners = owners if owners is not None else [ops[slot.origin] if slot.origin >= 0 else None for slot in slots]
     if host.op in CONTROL:
         compute = driven(
             host, ops, resources,
-            lambda inner, own: host_function(inner, own, resources, variables, slots, guessed, owners),
+            lambda inner, own: host_function(inner, own, resources, variables, slots, guessed, owners, session),
             streams_of(slots, owners, resources),
         )  # fmt: skip
+    elif host.op == "_WhileAnyRank":
+        compute = any_rank_loop(op, host.attrs["live"], session)
     else:
         compute = _compute(host, ops, resources, variables, owners)
     outputs, cancellation = host.outputs, resources.cancellation

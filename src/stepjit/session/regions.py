@@ -17,7 +17,7 @@ from stepjit_compiler import dims
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Check, Step, StepFailure, Type
 from stepjit_compiler.passes.rebuild import rebuild
-from stepjit_compiler.regions import retyped
+from stepjit_compiler.regions import retyped, stacked
 from stepjit_compiler.step_builder import StepBuilder
 from stepjit_compiler.step_text import parse
 from stepjit_runtime import abi
@@ -60,10 +60,10 @@ class _Loop:
             found = self.body(variables)
             variables = found[: len(values)]
             rows.append(found[len(values) :])
-        stacked = self.host.outputs[len(values) :]
+        types = self.host.outputs[len(values) :]
         if not rows:
-            return [*variables, *(self._no_rows(type_, values) for type_ in stacked)]
-        return [*variables, *(np.stack([row[k] for row in rows]) for k in range(len(stacked)))]
+            return [*variables, *(self._no_rows(type_, values) for type_ in types)]
+        return [*variables, *(stacked([row[k] for row in rows]) for k in range(len(types)))]
 
     def _no_rows(self, type_: TypeText, values: Sequence[np.ndarray]) -> np.ndarray:
         known = {

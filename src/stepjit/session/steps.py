@@ -273,7 +273,10 @@ class SessionStep:
         streams = streams_of(manifest.slots, [ops[slot.origin] for slot in manifest.slots], resources)
         executable = Executable(compiled.linked, manifest, resources, variables, streams)
         guessed = any(is_guess(host, ops[host.origin] if host.origin >= 0 else None) for host in manifest.hosts)
-        hosts = [host_function(host, ops, resources, variables, manifest.slots, guessed) for host in manifest.hosts]
+        hosts = [
+            host_function(host, ops, resources, variables, manifest.slots, guessed, session=self.session)
+            for host in manifest.hosts
+        ]
         return Variant(executable, ops, hosts, compiled, len(pruned.ops))
 
     def _variable_shape(self, op: Any) -> Shape | None:
@@ -399,7 +402,7 @@ class Binding:
             with recording(record):
                 return reenter(callable_, arrays)
         except ShapeFound as found:
-            record.found[found.op] = found.shapes
+            record.note(found)
             if record.probed is found.op:
                 raise
             self.step.tell(found)
