@@ -6,53 +6,35 @@ down (one in twenty or fewer), or the shape is 1 or none, numbers are made one b
 
 from __future__ import annotations
 
-from stepjit_compiler import dims
 from stepjit_compiler.dims import Extent
-from stepjit_compiler.ir import Ref
 from stepjit_compiler.lower import philox, vmath
 from stepjit_compiler.lower.builder import Builder, Value
-from stepjit_compiler.lower.index import Index, LoopVar
+from stepjit_compiler.lower.number_draws import F64, LANES, MADE, Kept, each_lane, emit_numbers, keys_of, pair
 from stepjit_compiler.lower.point import Point
-from stepjit_compiler.lower.random_source import RESERVED, Source
-from stepjit_compiler.lower.sweep import serial
+from stepjit_compiler.lower.random_source import Source
 from stepjit_compiler.lower.vmath.terms import Term, sqrt, where
 from stepjit_runtime import dtypes
 
-LANES = 8
-_F64 = dtypes.float64
-_SCRATCH = Value("%scratch", None)
-_NUMBERS, _SHAPES = Value("%gamma.numbers", None), Value("%gamma.shapes", None)
-
 
 def emit_gammas(point: Point, i: int, source: Source) -> Extent:
-    """Numbers are drawn shape by shape, all samples of one after the other; the result has them sample by sample."""
-    b, node = point.b, point.step.nodes[i]
-    shapes = point.step.type(node.inputs[1])
-    count, each = node.types[0].size, shapes.size
-    samples = dims.product(node.types[0].dims[: len(node.types[0].dims) - len(shapes.dims)])
-    point.allocas += [
-        f"  {_NUMBERS.ref} = alloca [{LANES} x i64], align 64", f"  {_SHAPES.ref} = alloca [{LANES} x double], align 64"
-    ]  # fmt: skip
+    """Gamma numbers of the shapes in the last input."""
+    b = point.b
     one_by_one = _OneByOne(point, source)
-    wide = philox.keys(b, source.key, source.counter_hi, LANES)
-    total, last = point.extent(count), b.sub(point.extent(count), b.int64(1))
-    turns = b.div(b.add(total, b.int64(LANES - 1)), b.int64(LANES))
-    loop = b.begin_loop(b.int64(0), turns, 1)
-    at = b.mul(loop.index, b.int64(LANES))
-    numbers = b.add(b.splat(at, LANES), b.iota(LANES))
-    within = b.minimum(numbers, b.splat(last, LANES))
-    which = b.div(within, b.splat(point.extent(samples), LANES)) if samples != 1 else within
-    # A known shape comes as one number.
-    shape = b.splat(b.convert(point.element(node.inputs[1], Index(point, 0, (), which)), _F64), LANES)
-    blocks = b.add(b.splat(source.first, LANES), b.mul(numbers, b.like(RESERVED, numbers)))
-    found, good = _first_attempts(b, Term(b, shape), blocks, wide)
-    b.store(found, b.offset(_SCRATCH, _F64, at))
-    b.store(blocks, _NUMBERS)
-    b.store(shape, _SHAPES)
-    _make_good(point, good, at, one_by_one)
-    b.end_loop(loop)
-    _turned(point, i, samples, each)
-    return (count + (LANES - 1)) // LANES * (LANES * 8) + 8  # never nothing, as the code names it
+    wide, kept = keys_of(b, source, LANES), Kept(point, ("blocks", "shapes"))
+
+    def make(blocks: Value, shape: Term) -> None:
+        found, good = _first_attempts(b, shape, blocks, wide)
+        b.store(found, MADE)
+        kept.put(blocks=blocks, shapes=shape.value)
+
+        def again(lane: Value) -> None:
+            block, own = kept.lane("blocks", lane, dtypes.int64), Term(b, kept.lane("shapes", lane))
+            one_by_one.make(block, own, b.offset(MADE, F64, lane))
+
+        each_lane(b, b.not_(good), again)
+
+    emit_numbers(point, i, point.step.nodes[i].inputs[-1], source.first, make)
+    return 0
 
 
 def _scales(shape: Term) -> tuple[Term, Term]:
@@ -79,9 +61,8 @@ def _first_attempts(b: Builder, shape: Term, blocks: Value, keys: philox.Keys) -
     """What the first normal and the first uniforms of each stretch give, and where that will do."""
     d, c = _scales(shape)
     number = b.bitcast(blocks, dtypes.uint64)
-    x = Term(b, philox.normals(b, philox.block(b, number, keys), _F64)[1])
-    words = philox.block(b, b.add(number, b.like(1, number)), keys)
-    second, first = (Term(b, philox.unit_64(b, words[k], words[k + 1])) for k in (0, 2))
+    x = Term(b, philox.normals(b, philox.block(b, number, keys), F64)[1])
+    first, second = pair(b, b.add(number, b.like(1, number)), keys)
     root = c * x + 1.0
     v = root * root * root
     good = (root > 0.0) & _accepts(x, v, first, d) & (shape > 0.0) & ~shape.equals(1.0)
@@ -95,49 +76,7 @@ def _first_attempts(b: Builder, shape: Term, blocks: Value, keys: philox.Keys) -
     after = b.block
     b.branch(joined)
     b.start(joined)
-    return b.phi(_F64, LANES, [(plain.value, before), (boosted.value, after)]), good.value
-
-
-def _make_good(point: Point, good: Value, at: Value, one_by_one: _OneByOne) -> None:
-    """Make those numbers one by one whose first attempt will not do."""
-    b = point.b
-    mask = b.assign(f"bitcast {b.not_(good)!r} to i{LANES}", None)
-    left = b.assign(f"zext i{LANES} {mask.ref} to i64", dtypes.int64)
-    b.intrinsics.add("declare i64 @llvm.cttz.i64(i64, i1 immarg)")
-    before, head, turn, done = b.block, b.label("again"), b.label("one"), b.label("good")
-    b.branch(head)
-    b.start(head)
-    place = len(b.lines)
-    b.lines.append("")
-    rest = Value(b.name(), dtypes.int64)
-    b.branch_if(b.compare("eq", rest, b.int64(0)), done, turn)
-    b.start(turn)
-    lane = b.assign(f"call i64 @llvm.cttz.i64({rest!r}, i1 true)", dtypes.int64)
-    block = b.load(b.offset(_NUMBERS, dtypes.int64, lane), dtypes.int64)
-    shape = b.load(b.offset(_SHAPES, _F64, lane), _F64)
-    one_by_one.make(block, Term(b, shape), b.offset(_SCRATCH, _F64, b.add(at, lane)))
-    following = b.and_(rest, b.sub(rest, b.int64(1)))
-    b.lines[place] = f"  {rest.ref} = phi i64 [ {left.ref}, %{before} ], [ {following.ref}, %{b.block} ]"
-    b.branch(head)
-    b.start(done)
-
-
-def _turned(point: Point, i: int, samples: Extent, each: Extent) -> None:
-    """Copy [shapes, samples] to the result, [samples, shapes]."""
-    b, out = point.b, point.step.nodes[i].types[0].dtype
-
-    def row(var: LoopVar, carried: list[Value]) -> list[Value]:
-        def element(sample: LoopVar, inner: list[Value]) -> list[Value]:
-            number = point.var(var) * samples + point.var(sample)
-            value = b.load(b.offset(_SCRATCH, _F64, point.value(number)), _F64)
-            place = point.var(sample) * each + point.var(var)
-            point.store_at(b.convert(value, out), point.pointer(Ref(i, 0)), place)
-            return inner
-
-        serial(point, samples, element)
-        return carried
-
-    serial(point, each, row)
+    return b.phi(F64, LANES, [(plain.value, before), (boosted.value, after)]), good.value
 
 
 class _OneByOne:
@@ -145,7 +84,7 @@ class _OneByOne:
 
     def __init__(self, point: Point, source: Source) -> None:
         self.b = point.b
-        self.keys = philox.keys(point.b, source.key, source.counter_hi, 1)
+        self.keys = keys_of(point.b, source, 1)
         self.next = Value("%gamma.next", None)
         point.allocas.append("  %gamma.next = alloca i64, align 8")
         self.kinds = ("normals", "uniforms")
@@ -159,7 +98,7 @@ class _OneByOne:
         b.store(block, self.next)
         for kind in self.kinds:
             b.store(b.int64(0), Value(f"%gamma.{kind}.left", None))
-        b.store(b.const(float("nan"), _F64), place)
+        b.store(b.const(float("nan"), F64), place)
         positive, one, many, done = (b.label(hint) for hint in ("positive", "exponential", "many", "made"))
         b.branch_if((shape > 0.0).value, positive, done)
         b.start(positive)
@@ -204,14 +143,14 @@ class _OneByOne:
         b.store(b.add(number, b.int64(1)), self.next)
         words = philox.block(b, b.bitcast(number, dtypes.uint64), self.keys)
         if kind == "normals":
-            pair = philox.normals(b, words, _F64)
+            pair = philox.normals(b, words, F64)
         else:
             pair = [philox.unit_64(b, words[k], words[k + 1]) for k in (0, 2)]
         for k, value in enumerate(pair):
-            b.store(value, b.offset(kept, _F64, b.int64(k)))
+            b.store(value, b.offset(kept, F64, b.int64(k)))
         b.store(b.int64(2), left)
         b.branch(have)
         b.start(have)
         last = b.sub(b.load(left, dtypes.int64), b.int64(1))
         b.store(last, left)
-        return Term(b, b.load(b.offset(kept, _F64, last), _F64))
+        return Term(b, b.load(b.offset(kept, F64, last), F64))

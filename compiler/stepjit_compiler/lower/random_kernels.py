@@ -1,7 +1,7 @@
 """Kernels that fill a buffer with random numbers: vectors of blocks, written in the order of the stream.
 
 Distributions: `uniform` in [0, 1), `normal`, `truncated_normal` (|z| < 2), `uniform_int` in [low, high), `full_int`;
-`gamma`; and the choices of `draw_kernels.py`: `classes`, `shuffled`.
+`gamma`, `poisson` of parameters in the last input; and the choices of `draw_kernels.py`: `classes`, `shuffled`.
 A stateful op's place in its stream is a word that sessions share with native code (`abi.STREAM`); it is moved on
 atomically, so that any number of threads may draw.
 """
@@ -21,6 +21,7 @@ from stepjit_compiler.lower.draw_kernels import blocks_to_shuffle, emit_classes,
 from stepjit_compiler.lower.gammas import emit_gammas
 from stepjit_compiler.lower.kernel_code import Failure
 from stepjit_compiler.lower.point import Point
+from stepjit_compiler.lower.poissons import emit_poissons
 from stepjit_compiler.lower.random_source import BLOCKS, RESERVED, stateless, taken
 from stepjit_compiler.lower.truncated_normals import Repair, store_groups
 from stepjit_compiler.lowering import Generate
@@ -76,7 +77,7 @@ def _blocks(point: Point, i: int, distribution: str, count: Value) -> Value:
     return b.mul(count, b.int64(RESERVED))
 
 
-_OTHERS = {"classes": emit_classes, "shuffled": emit_shuffled, "gamma": emit_gammas}
+_OTHERS = {"classes": emit_classes, "shuffled": emit_shuffled, "gamma": emit_gammas, "poisson": emit_poissons}
 
 
 def _lanes(size: Extent, per_block: int) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from stepjit_compiler.lower import philox
 from stepjit_compiler.lower.builder import Builder, Value, memory_type
+from stepjit_compiler.lower.number_draws import each_lane
 from stepjit_compiler.lower.point import Point
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
@@ -41,33 +42,15 @@ def store_groups(point: Point, repair: Repair, words: philox.Words, numbers: Val
     for each in drawn[1:]:
         good = b.and_(good, _inside(b, each))
     lanes = numbers.lanes
-    mask = b.assign(f"bitcast {b.not_(good)!r} to i{lanes}", None)
-    left = b.assign(f"zext i{lanes} {mask.ref} to i64", dtypes.int64)
     point.allocas.append(f"  %row = alloca [{repair.size + 1} x {memory_type(repair.dtype)}], align 16")
     point.allocas.append(f"  %numbers = alloca [{lanes} x i64], align 64")
     b.store(numbers, Value("%numbers", None))
-    head, turn, done = b.label("broken"), b.label("mend"), b.label("mended")
-    before = b.block
-    b.branch(head)
-    b.start(head)
-    at = len(b.lines)
-    b.lines.append("")
-    rest = Value(b.name(), dtypes.int64)
-    b.branch_if(b.compare("eq", rest, b.int64(0)), done, turn)
-    b.start(turn)
-    lane = _lowest_bit(b, rest)
-    number = b.load(b.offset(Value("%numbers", None), dtypes.int64, lane), dtypes.int64)
-    group = b.offset(place, repair.dtype, b.mul(lane, b.int64(repair.size)))
-    _mend(b, repair, number, group)
-    following = b.and_(rest, b.sub(rest, b.int64(1)))
-    b.lines[at] = f"  {rest.ref} = phi i64 [ {left.ref}, %{before} ], [ {following.ref}, %{b.block} ]"
-    b.branch(head)
-    b.start(done)
 
+    def mend(lane: Value) -> None:
+        number = b.load(b.offset(Value("%numbers", None), dtypes.int64, lane), dtypes.int64)
+        _mend(b, repair, number, b.offset(place, repair.dtype, b.mul(lane, b.int64(repair.size))))
 
-def _lowest_bit(b: Builder, bits: Value) -> Value:
-    b.intrinsics.add("declare i64 @llvm.cttz.i64(i64, i1 immarg)")
-    return b.assign(f"call i64 @llvm.cttz.i64({bits!r}, i1 true)", dtypes.int64)
+    each_lane(b, b.not_(good), mend)
 
 
 def _inside(b: Builder, z: Value) -> Value:

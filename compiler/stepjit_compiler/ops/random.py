@@ -67,7 +67,7 @@ def _knows_samples(call: Any) -> bool:
 _WHEN = {"uniform_int": _knows_sound_bounds, "classes": _knows_samples, "shuffled": _has_rows}
 _COSTS = {
     "uniform": 8.0, "uniform_int": 16.0, "full_int": 8.0, "normal": 24.0, "truncated_normal": 48.0, "classes": 400.0,
-    "shuffled": 32.0, "gamma": 400.0,
+    "shuffled": 32.0, "gamma": 400.0, "poisson": 300.0,
 }  # fmt: skip
 
 
@@ -172,29 +172,31 @@ define(
     infer=_per_parameter, reference=_random_gamma, stateful=True, lower=_native("gamma"),
 )  # fmt: skip
 
-# --- RandomPoisson, RandomPoissonV2: the distribution is TF's, the stream is not ---
+# --- RandomPoisson, RandomPoissonV2 ---
+
+
+def _poissons(call: Call, source: Source, lead: tuple[int, ...], rate: np.ndarray) -> np.ndarray:
+    """[*lead, *rate's shape]: stretches of blocks are counted rate by rate, the samples of one after the other."""
+    dtype, samples = call.dtypes[0].np, _count(lead)
+    top = float(np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max)
+    drawn = philox.poisson(source, np.repeat(rate.astype(np.float64).ravel(), samples), top)
+    if dtype.kind != "f":
+        # The cast of the largest one overflows where it has no exact float64.
+        drawn = np.where(drawn >= top, np.iinfo(dtype).max, np.nan_to_num(drawn).astype(dtype))
+    with np.errstate(all="ignore"):
+        drawn = drawn.astype(dtype)
+    return fresh(drawn.reshape(rate.size, samples).T).reshape((*lead, *rate.shape))
 
 
 def _random_poisson(call: Call, shape: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    extents, dtype = (*_shape_argument(call, shape), *rate.shape), call.dtypes[0].np
-    source = _source(call, RESERVED * _count(extents))
-    words = source.words(8).tolist()
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
-    rates = rate.astype(np.float64)
-    valid = (rates >= 0) & np.isfinite(rates)
-    # One rate for all is a good deal faster as a number.
-    means = np.where(valid, rates, 0)
-    drawn = np.asarray(generator.poisson(means.item() if means.size == 1 else means, extents))
-    with np.errstate(all="ignore"):
-        if valid.all():
-            return drawn.astype(dtype)
-        return np.asarray(np.where(valid, drawn, np.nan) if dtype.kind == "f" else drawn).astype(dtype)
+    lead = _shape_argument(call, shape)
+    return _poissons(call, _source(call, RESERVED * _count(lead) * rate.size), lead, rate)
 
 
 define(
     "RandomPoisson", "shape: S, rate: dtype -> output: dtype",
     f"{_SEEDS}, S: type in index, dtype: type in float16|float32|float64",
-    infer=_per_parameter, reference=_random_poisson, stateful=True,
+    infer=_per_parameter, reference=_random_poisson, stateful=True, lower=_native("poisson"),
 )  # fmt: skip
 
 _POISSON = "type in float16|float32|float64|int32|int64"
@@ -202,7 +204,7 @@ _POISSON = "type in float16|float32|float64|int32|int64"
 define(
     "RandomPoissonV2", "shape: S, rate: R -> output: dtype",
     f"{_SEEDS}, S: type in index, R: {_POISSON} = float64, dtype: {_POISSON} = int64",
-    infer=_per_parameter, reference=_random_poisson, stateful=True,
+    infer=_per_parameter, reference=_random_poisson, stateful=True, lower=_native("poisson"),
 )  # fmt: skip
 
 # --- Multinomial ---
