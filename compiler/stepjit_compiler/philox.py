@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stepjit_compiler.lower.vmath import glibc
+
 Words = np.ndarray
 """uint32 in the order of the stream."""
 
@@ -77,13 +79,37 @@ def _unit_16(words: Words, dtype: np.dtype[Any], mask: int, one: int) -> np.ndar
 
 
 def normals_f32(words: Words) -> np.ndarray:
-    """Standard normal float32, as many as words, by Box and Muller; functions are rounded once, from float64."""
+    """Standard normal float32, as many as words, by Box and Muller."""
     u = np.maximum(unit_f32(words[..., 0::2]), np.float32(_SMALLEST))
-    angle = (2 * np.pi * unit_f32(words[..., 1::2]).astype(np.float64)).astype(np.float32).astype(np.float64)
-    log = np.log(u.astype(np.float64)).astype(np.float32)
-    radius = np.sqrt(np.float32(-2) * log)
-    pair = np.stack([np.sin(angle).astype(np.float32) * radius, np.cos(angle).astype(np.float32) * radius], -1)
-    return pair.reshape(words.shape)
+    radius = np.sqrt(np.float32(-2) * _log_f32(u))
+    sine, cosine = _sin_cos_f32((2 * np.pi * unit_f32(words[..., 1::2]).astype(np.float64)).astype(np.float32))
+    return np.stack([sine * radius, cosine * radius], -1).reshape(words.shape)
+
+
+def _log_f32(u: np.ndarray) -> np.ndarray:
+    """glibc's `logf` (see `lower/vmath/glibc.py`), for positive normal numbers below 1."""
+    bits = u.view(np.int32)
+    above = bits - np.int32(glibc.LOG_START)
+    octave = above & np.int32(-(1 << 23))
+    inverse, log_c = np.array(glibc.LOG_TABLE)[above >> 19 & 15].T
+    r = (bits - octave).view(np.float32).astype(np.float64).T * inverse - 1
+    start = (octave >> 23).T * glibc.LN2 + log_c + r
+    square = r * r
+    rest = glibc.LOG[0] * square + (glibc.LOG[1] * r + glibc.LOG[2])
+    return np.asarray((rest * square + start).T, np.float32)
+
+
+def _sin_cos_f32(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """glibc's `sinf` and `cosf`, for angles in [0, 2 pi)."""
+    turns = np.rint(angle.astype(np.float64) * glibc.TWO_OVER_PI)
+    r, quarters = angle.astype(np.float64) - turns * glibc.HALF_PI, turns.astype(np.int64)
+    z = r * r
+    fourth = z * z
+    sine = r + z * r * glibc.SIN[0] + z * r * z * (glibc.SIN[1] + z * glibc.SIN[2])
+    cosine = 1 + z * glibc.COS[0] + fourth * glibc.COS[1] + fourth * z * (glibc.COS[2] + z * glibc.COS[3])
+    values = np.array([sine, cosine, -sine, -cosine]).astype(np.float32)
+    found = [np.take_along_axis(values, ((quarters + k) % 4)[None], 0)[0] for k in range(2)]
+    return found[0], found[1]
 
 
 def normals_f64(words: Words) -> np.ndarray:

@@ -11,15 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepjit_compiler.lower.builder import Builder, Value
-from stepjit_compiler.lower.vmath.exp_log import LOG_64, LOG_64_SHORT, log_of_parts, split
-from stepjit_compiler.lower.vmath.terms import Term, fma, polynomial, sqrt, where
-from stepjit_compiler.lower.vmath.trig import (
-    COS_64_SHORT,
-    SIN_64_SHORT,
-    odd,
-    reduced_to_one_number,
-    sin_cos_64,
-)
+from stepjit_compiler.lower.vmath import glibc
+from stepjit_compiler.lower.vmath.exp_log import LOG_64, log_of_parts, split
+from stepjit_compiler.lower.vmath.terms import Term, sqrt, where
+from stepjit_compiler.lower.vmath.trig import odd, sin_cos_64
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 
@@ -141,18 +136,11 @@ def normals(b: Builder, words: Words, dtype: DType) -> list[Value]:
 
 
 def _pair_32(b: Builder, words: Words) -> list[Value]:
-    """Functions are evaluated in float64 and rounded once."""
+    """Every bit as glibc's functions give it."""
     u, turn = (Term(b, unit_32(b, b.convert(word, dtypes.uint32))) for word in words)
-    wide = u.at_least(SMALLEST).convert(dtypes.float64)
-    k, m = split(wide)
-    log = log_of_parts(k, m - 1.0, None, LOG_64_SHORT).convert(dtypes.float32)
-    radius = sqrt(log * -2.0)
+    radius = sqrt(glibc.log(u.at_least(SMALLEST)) * -2.0)
     angle = (turn.convert(dtypes.float64) * (2 * math.pi)).convert(dtypes.float32)
-    r, n = reduced_to_one_number(angle)
-    z = r * r
-    sine = fma(r * z, polynomial(z, SIN_64_SHORT), r)
-    cosine = fma(z * z, polynomial(z, COS_64_SHORT), fma(z, -0.5, 1.0))
-    return [(each.convert(dtypes.float32) * radius).value for each in _turned(sine, cosine, n)]
+    return [(each * radius).value for each in glibc.sin_cos(angle)]
 
 
 def _pair_64(b: Builder, words: Words) -> list[Value]:

@@ -12,7 +12,7 @@ from stepjit_compiler.ir import Node, Ref, Type
 from stepjit_compiler.lower.builder import Builder, Value
 from stepjit_compiler.lower.index import Index, LoopVar
 from stepjit_compiler.lower.kernel_code import Failure, Stream
-from stepjit_compiler.lowering import Alias, Elementwise, Indexed
+from stepjit_compiler.lowering import Alias, Elementwise, Generate, Indexed
 from stepjit_compiler.passes.fuse import root_of
 from stepjit_compiler.plan import Buffer, Kernel, Plan
 from stepjit_compiler.step_builder import StepBuilder, StepCall
@@ -265,6 +265,9 @@ class Point:
                 return self._evaluate_alias(node, position)
             if isinstance(op.lower, Elementwise):
                 values = [self._operand(node, k, position) for k in range(len(node.inputs))]
+                if node.op == "Mul" and any(self._is_drawn(each) for each in node.inputs):
+                    # Random numbers scaled and shifted have TensorFlow's bits: no multiply-add.
+                    return self.b.exact_mul(*self.same_lanes(*values))
                 found: Value = op.lower.emit(self.b, self.call(ref.node), *self.same_lanes(*values))
                 return found
             assert isinstance(op.lower, Indexed), node.op
@@ -272,6 +275,11 @@ class Point:
             return result
         finally:
             self._node.pop()
+
+    def _is_drawn(self, ref: Ref) -> bool:
+        """Whether a value is floats of a random op."""
+        op = opdef.lookup(self.step.nodes[root_of(self.step, ref).node].op)
+        return op is not None and isinstance(op.lower, Generate) and self.step.type(ref).dtype.kind == "f"
 
     def _operand(self, node: Node, k: int, position: Position) -> Value:
         ref = node.inputs[k]
