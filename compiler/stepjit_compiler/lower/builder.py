@@ -411,7 +411,9 @@ class Builder:
         self.raw(f"store {value!r}, ptr {pointer.ref}, align {value.dtype.itemsize}")
 
     def gather(self, pointer: Value, dtype: DType, index: Value) -> Value:
-        """One element per lane of the i64 vector `index`."""
+        """One element per lane of the i64 `index`."""
+        if index.lanes == 1:
+            return self.load(self.offset(pointer, dtype, index), dtype)
         loads = [self.load(self.offset(pointer, dtype, self.lane(index, k)), dtype) for k in range(index.lanes)]
         return self.vector_of(loads)
 
