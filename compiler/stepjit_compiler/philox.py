@@ -283,6 +283,80 @@ def _poisson_attempts(rate: np.ndarray, u: np.ndarray, v: np.ndarray, top: float
     return number, taken
 
 
+# ln k! less its approximation by Stirling, for k = 0 to 9.
+_STIRLING_TAILS = (
+    0.0810614667953272, 0.0413406959554092, 0.0276779256849983, 0.02079067210376509, 0.0166446911898211,
+    0.0138761288230707, 0.0118967099458917, 0.0104112652619720, 0.00925546218271273, 0.00833056343336287,
+)  # fmt: skip
+
+
+def binomial(source: Source, counts: np.ndarray, probs: np.ndarray) -> np.ndarray:
+    """float64: how many of `counts` trials succeed, for each of flat `counts` and `probs`; NaN where that means nothing."""
+    found = np.full(counts.size, np.nan)
+    fair = (counts >= 0) & (probs >= 0) & (probs <= 1)
+    flipped = probs > 0.5
+    rarer = np.where(flipped, 1 - probs, probs)
+    found[(counts == 0) | (rarer == 0)] = 0
+    uniforms = _Draws(_Blocks(source, counts.size), unit_f64)
+    drawn = fair & (counts > 0) & (rarer > 0) & np.isfinite(counts)
+    many = counts * rarer >= 10
+    _binomial_by_gaps(uniforms, np.flatnonzero(drawn & ~many), counts, rarer, found)
+    _binomial_by_rejection(uniforms, np.flatnonzero(drawn & many), counts, rarer, found)
+    found = np.where(flipped, counts - found, found)
+    return np.where(fair, found, np.nan)
+
+
+def _binomial_by_gaps(
+    uniforms: _Draws, open_: np.ndarray, counts: np.ndarray, probs: np.ndarray, found: np.ndarray
+) -> None:
+    """Successes, whose distances are geometric, until their sum is beyond the count."""
+    found[open_] = 0
+    reached = np.zeros(counts.size)
+    while open_.size:
+        with np.errstate(divide="ignore"):
+            gaps = np.ceil(np.log(uniforms.take(open_)) / np.log1p(-probs[open_]))
+        reached[open_] += gaps
+        open_ = open_[reached[open_] <= counts[open_]]
+        found[open_] += 1
+
+
+def _binomial_by_rejection(
+    uniforms: _Draws, open_: np.ndarray, counts: np.ndarray, probs: np.ndarray, found: np.ndarray
+) -> None:
+    """Hörmann's transformed rejection with a squeeze (BTRS)."""
+    while open_.size:
+        n, p = counts[open_], probs[open_]
+        spread = np.sqrt(n * p * (1 - p))
+        b = 1.15 + 2.53 * spread
+        a = -0.0873 + 0.0248 * b + 0.01 * p
+        u, v = uniforms.take(open_) - 0.5, uniforms.take(open_)
+        us = 0.5 - np.abs(u)
+        with np.errstate(all="ignore"):
+            number = np.floor((2 * a / us + b) * u + (n * p + 0.5))
+            quick = (us >= 0.07) & (v <= 0.92 - 4.2 / b)
+            within = (number >= 0) & (number <= n)
+            chance = np.log(v * ((2.83 + 5.1 / b) * spread) / (a / (us * us) + b))
+            taken = quick | (within & (chance <= _binomial_bound(n, p, number)))
+        found[open_[taken]] = number[taken]
+        open_ = open_[~taken]
+
+
+def _binomial_bound(n: np.ndarray, p: np.ndarray, k: np.ndarray) -> np.ndarray:
+    mode, odds = np.floor((n + 1) * p), p / (1 - p)
+    return (
+        (mode + 0.5) * np.log((mode + 1) / (odds * (n - mode + 1)))
+        + (n + 1) * np.log((n - mode + 1) / (n - k + 1))
+        + (k + 0.5) * np.log(odds * (n - k + 1) / (k + 1))
+        + _stirling_tail(mode) + _stirling_tail(n - mode) - _stirling_tail(k) - _stirling_tail(n - k)
+    )  # fmt: skip
+
+
+def _stirling_tail(k: np.ndarray) -> np.ndarray:
+    square = (k + 1) * (k + 1)
+    series = (1 / 12 - (1 / 360 - 1 / 1260 / square) / square) / (k + 1)
+    return np.where(k <= 9, np.array(_STIRLING_TAILS)[np.clip(np.nan_to_num(k), 0, 9).astype(np.int64)], series)
+
+
 def shuffled(source: Source, count: int) -> np.ndarray:
     """The order of `count` rows after a shuffle; takes count - 1 words."""
     order = list(range(count))

@@ -49,6 +49,7 @@ from stepjit_compiler.ops import printing as printing
 from stepjit_compiler.ops import products as products
 from stepjit_compiler.ops import queues as queues
 from stepjit_compiler.ops import random as random
+from stepjit_compiler.ops import random_stateless as random_stateless
 from stepjit_compiler.ops import readers as readers
 from stepjit_compiler.ops import reductions as reductions
 from stepjit_compiler.ops import regex as regex

@@ -15,15 +15,20 @@ from stepjit_compiler.opdef import Call, Inference, ShapeLike, extent_text
 
 
 def shape_input(x: Inference, i: int) -> ShapeLike:
-    """The shape that integer vector input i spells out; fails for negative extents."""
+    """The shape that integer vector input i spells out; fails for negative extents (in a graph, -1 is an unknown)."""
     extents = x.extents(i)
     if extents is None:
         shape = x.shape(i)
         length = shape[0] if shape else None
         return (None,) * length if isinstance(length, int) else None
-    for k, extent in enumerate(extents):
+    if x.building:
+        for extent in extents:
+            if extent is not None and extent < -1:
+                x.fail(f"Invalid value in tensor used for shape: {extent_text(extent)}")
+        return tuple([None if extent == -1 else extent for extent in extents])
+    for extent in extents:
         if isinstance(extent, int) and extent < 0:
-            x.fail(f"Dimension {k} must be >= 0: Dimension {extent} must be >= 0")
+            x.fail(f"Dimension {extent} must be >= 0")
         if isinstance(extent, Dim) and not dims.is_natural(extent):
             x.check("ge", extent, 0, f"Dimension {extent_text(extent)} must be >= 0")
     return extents

@@ -16,7 +16,7 @@ from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
 from stepjit.ops.broadcasting import unbroadcast
 from stepjit_runtime import dtypes
-from stepjit_runtime.dtypes import as_dtype
+from stepjit_runtime.dtypes import DType, as_dtype
 
 
 def _seeds(seed: int | None) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def _seeds(seed: int | None) -> dict[str, Any]:
     return {"seed": first or 0, "seed2": second or 0}
 
 
-def _shape(shape: Any, name: str = "shape") -> Tensor:
+def shape_tensor(shape: Any, name: str = "shape") -> Tensor:
     """`shape` as an integer vector."""
     if isinstance(shape, Tensor):
         return shape
@@ -32,8 +32,7 @@ def _shape(shape: Any, name: str = "shape") -> Tensor:
         shape = shape.as_list()
     if isinstance(shape, (list, tuple)) and not shape:
         return constant([], dtype="int32", shape=[0], name=name)
-    tensor = convert_to_tensor(shape, name=name)
-    return apply_op("Reshape", tensor=tensor, shape=[1]) if tensor.dims == () else tensor
+    return convert_to_tensor(shape, name=name)
 
 
 def random_uniform(
@@ -49,7 +48,7 @@ def random_uniform(
             raise ValueError("Must specify maxval for integer dtype")
         maxval = 1
     with name_scope(name, "random_uniform", [shape, minval, maxval]) as scope:
-        dims = _shape(shape)
+        dims = shape_tensor(shape)
         # Numbers in [0, 1) need no scaling.
         plain_low = isinstance(minval, (int, float, np.number)) and minval == 0
         plain_high = isinstance(maxval, (int, float, np.number)) and maxval == 1
@@ -92,7 +91,7 @@ def _normal(
 ) -> Tensor:
     with name_scope(name, default, [shape, mean, stddev]) as scope:
         number = as_dtype(dtype)
-        dims = _shape(shape)
+        dims = shape_tensor(shape)
         center = convert_to_tensor(mean, dtype=number, name="mean")
         spread = convert_to_tensor(stddev, dtype=number, name="stddev")
         drawn = apply_op(kind, shape=dims, dtype=number, **_seeds(seed))
@@ -152,15 +151,24 @@ def random_gamma(
     """Gamma distributed numbers of shape `shape` + the broadcast shape of alpha and beta."""
     with name_scope(name, "random_gamma", [shape, alpha, beta]):
         dims = convert_to_tensor(shape, dtype="int32", name="shape")
-        dims = apply_op("Reshape", tensor=dims, shape=[1]) if dims.dims == () else dims
         number = as_dtype(dtype)
-        form = convert_to_tensor(alpha, dtype=number, name="alpha")
-        rate = convert_to_tensor(1 if beta is None else beta, dtype=number, name="beta")
-        both = apply_op("BroadcastArgs", s0=shape_of(form), s1=shape_of(rate))
-        spread = apply_op("BroadcastTo", input=form, shape=both)
-        drawn = apply_op("RandomGamma", shape=dims, alpha=spread, **_seeds(seed))
-        tiny = constant(np.finfo(number.np if number.np.kind == "f" else np.float32).tiny, dtype=number)
-        return apply_op("Maximum", x=tiny, y=apply_op("RealDiv", x=drawn, y=rate, name="truediv"))
+        spread, rate = gamma_parameters(alpha, beta, number)
+        return gamma_scaled(apply_op("RandomGamma", shape=dims, alpha=spread, **_seeds(seed)), rate)
+
+
+def gamma_parameters(alpha: Any, beta: Any, number: DType) -> tuple[Tensor, Tensor]:
+    """alpha, spread to the shape that both broadcast to, and beta."""
+    form = convert_to_tensor(alpha, dtype=number, name="alpha")
+    rate = convert_to_tensor(1 if beta is None else beta, dtype=number, name="beta")
+    both = apply_op("BroadcastArgs", s0=shape_of(form), s1=shape_of(rate))
+    return apply_op("BroadcastTo", input=form, shape=both), rate
+
+
+def gamma_scaled(drawn: Tensor, rate: Tensor) -> Tensor:
+    """Numbers of rate 1 made numbers of `rate`, none of them zero."""
+    number = drawn.dtype
+    tiny = constant(np.finfo(number.np).tiny, dtype=number)
+    return apply_op("Maximum", x=tiny, y=apply_op("RealDiv", x=drawn, y=rate, name="truediv"))
 
 
 @RegisterGradient("RandomGamma")
@@ -176,86 +184,10 @@ def random_poisson(
     """Poisson distributed numbers of rates `lam`: of shape `shape` + lam's."""
     with name_scope(name, "random_poisson", [lam, shape]):
         dims = convert_to_tensor(shape, dtype="int32", name="shape")
-        dims = apply_op("Reshape", tensor=dims, shape=[1]) if dims.dims == () else dims
         return apply_op("RandomPoissonV2", shape=dims, rate=lam, dtype=as_dtype(dtype), **_seeds(seed))
-
-
-# --- Stateless: the numbers depend on the seed alone ---
-
-
-def stateless_random_uniform(
-    shape: Any, seed: Any, minval: Any = 0, maxval: Any = None, dtype: Any = dtypes.float32, name: str | None = None,
-    alg: Any = "auto_select",
-) -> Tensor:  # fmt: skip
-    """Uniform numbers in [minval, maxval), the same ones whenever `seed` (two integers) is the same."""
-    number = as_dtype(dtype)
-    if maxval is None:
-        if number.is_integer:
-            raise ValueError("Must specify maxval for integer dtype")
-        maxval = 1
-    with name_scope(name, "stateless_random_uniform", [shape, seed, minval, maxval]) as scope:
-        dims = _shape(shape)
-        low, high = (
-            convert_to_tensor(each, dtype=number, name=label) for each, label in ((minval, "min"), (maxval, "max"))
-        )
-        if number.is_integer:
-            return apply_op("StatelessRandomUniformInt", shape=dims, seed=seed, minval=low, maxval=high, name=scope)
-        unit = apply_op("StatelessRandomUniform", shape=dims, seed=seed, dtype=number)
-        width = apply_op("Sub", x=high, y=low, name="sub")
-        return apply_op("AddV2", x=apply_op("Mul", x=unit, y=width, name="mul"), y=low, name=scope)
-
-
-def _stateless_normal(
-    kind: str, default: str, shape: Any, seed: Any, mean: Any, stddev: Any, dtype: Any, name: Any
-) -> Tensor:
-    with name_scope(name, default, [shape, seed, mean, stddev]) as scope:
-        number = as_dtype(dtype)
-        dims = _shape(shape)
-        center = convert_to_tensor(mean, dtype=number, name="mean")
-        spread = convert_to_tensor(stddev, dtype=number, name="stddev")
-        drawn = apply_op(kind, shape=dims, seed=seed, dtype=number)
-        return apply_op("AddV2", x=apply_op("Mul", x=drawn, y=spread, name="mul"), y=center, name=scope)
-
-
-def stateless_random_normal(
-    shape: Any, seed: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = dtypes.float32, name: str | None = None,
-    alg: Any = "auto_select",
-) -> Tensor:  # fmt: skip
-    """Normally distributed numbers, the same ones whenever `seed` (two integers) is the same."""
-    return _stateless_normal("StatelessRandomNormal", "stateless_random_normal", shape, seed, mean, stddev, dtype, name)
-
-
-def stateless_truncated_normal(
-    shape: Any, seed: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = dtypes.float32, name: str | None = None,
-    alg: Any = "auto_select",
-) -> Tensor:  # fmt: skip
-    """As `stateless_random_normal`, within two standard deviations of the mean."""
-    return _stateless_normal(
-        "StatelessTruncatedNormal", "stateless_truncated_normal", shape, seed, mean, stddev, dtype, name
-    )
-
-
-def stateless_multinomial(
-    logits: Any, num_samples: Any, seed: Any, output_dtype: Any = dtypes.int64, name: str | None = None
-) -> Tensor:  # fmt: skip
-    """Class numbers drawn with probabilities softmax(logits), the same ones whenever `seed` is the same."""
-    with name_scope(name, "stateless_multinomial", [logits, seed]):
-        return apply_op(
-            "StatelessMultinomial", logits=logits, num_samples=num_samples, seed=seed, output_dtype=output_dtype
-        )
-
-
-def stateless_categorical(
-    logits: Any, num_samples: Any, seed: Any, dtype: Any = dtypes.int64, name: str | None = None
-) -> Tensor:
-    """`stateless_multinomial` under its later name."""
-    with name_scope(name, "stateless_categorical", [logits, seed]):
-        return stateless_multinomial(logits, num_samples, seed, dtype)
 
 
 for _kind in (
     "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "Multinomial",
-    "StatelessRandomUniform", "StatelessRandomUniformInt", "StatelessRandomUniformFullInt", "StatelessRandomNormal",
-    "StatelessTruncatedNormal", "StatelessMultinomial",
 ):  # fmt: skip
     NotDifferentiable(_kind)
