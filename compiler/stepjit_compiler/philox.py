@@ -198,9 +198,9 @@ class _Draws:
 
 
 class _Blocks:
-    def __init__(self, source: Source, count: int) -> None:
+    def __init__(self, source: Source, count: int, stride: int = 256) -> None:
         self.source = source
-        self.next = np.arange(count, dtype=np.uint64) * np.uint64(256) + np.uint64(source.first)
+        self.next = np.arange(count, dtype=np.uint64) * np.uint64(stride) + np.uint64(source.first)
 
     def take(self, which: np.ndarray) -> Words:
         words = self.source.blocks(self.next[which])
@@ -291,19 +291,18 @@ _STIRLING_TAILS = (
 
 
 def binomial(source: Source, counts: np.ndarray, probs: np.ndarray) -> np.ndarray:
-    """float64: how many of `counts` trials succeed, for each of flat `counts` and `probs`; NaN where that means nothing."""
-    found = np.full(counts.size, np.nan)
-    fair = (counts >= 0) & (probs >= 0) & (probs <= 1)
+    """float64: how many of `counts` trials succeed, for each of flat `counts` and `probs`; NaN where either is."""
+    counts, probs = np.maximum(counts, 0), np.clip(probs, 0, 1)
     flipped = probs > 0.5
     rarer = np.where(flipped, 1 - probs, probs)
-    found[(counts == 0) | (rarer == 0)] = 0
-    uniforms = _Draws(_Blocks(source, counts.size), unit_f64)
-    drawn = fair & (counts > 0) & (rarer > 0) & np.isfinite(counts)
-    many = counts * rarer >= 10
-    _binomial_by_gaps(uniforms, np.flatnonzero(drawn & ~many), counts, rarer, found)
-    _binomial_by_rejection(uniforms, np.flatnonzero(drawn & many), counts, rarer, found)
+    found = np.zeros(counts.size)
+    # The two ways leave different numbers of blocks for each number.
+    near, far = (_Draws(_Blocks(source, counts.size, stride), unit_f64) for stride in (42, 256))
+    drawn, many = (counts > 0) & (rarer > 0) & np.isfinite(counts), counts * rarer >= 10
+    _binomial_by_gaps(near, np.flatnonzero(drawn & ~many), counts, rarer, found)
+    _binomial_by_rejection(far, np.flatnonzero(drawn & many), counts, rarer, found)
     found = np.where(flipped, counts - found, found)
-    return np.where(fair, found, np.nan)
+    return np.where(np.isnan(counts) | np.isnan(probs), np.nan, found)
 
 
 def _binomial_by_gaps(
@@ -368,8 +367,11 @@ def shuffled(source: Source, count: int) -> np.ndarray:
 
 
 def categorical(source: Source, logits: np.ndarray, samples: int) -> np.ndarray:
-    """int64[rows, samples]: classes drawn by unnormalised log probabilities `logits`: [rows, classes]."""
-    rows, classes = logits.shape
+    """int64[rows, samples]: classes drawn by unnormalised log probabilities `logits`: [rows, classes].
+
+    A row in which no class has a chance gives the number of classes.
+    """
+    rows, _ = logits.shape
     u = unit_f64(source.words(2 * rows * samples)).reshape(rows, samples)
     found = np.zeros((rows, samples), np.int64)
     for row, (values, draws) in enumerate(zip(logits.astype(np.float64), u, strict=True)):
@@ -377,5 +379,5 @@ def categorical(source: Source, logits: np.ndarray, samples: int) -> np.ndarray:
         largest = values[finite].max() if finite.any() else 0.0
         with np.errstate(all="ignore"):
             total = np.cumsum(np.where(finite, np.exp(values - largest), 0.0))
-        found[row] = np.minimum(np.searchsorted(total, draws * total[-1], side="right"), classes - 1)
+        found[row] = np.searchsorted(total, draws * total[-1], side="right")
     return found

@@ -20,7 +20,7 @@ from stepjit_runtime.dtypes import DType, as_dtype
 def _floating(dtype: Any) -> DType:
     result = as_dtype(dtype)
     if not result.is_floating:
-        raise TypeError("Cannot create initializer for non-floating point type.")
+        raise ValueError(f"Argument `dtype` is expected to be floating point. Received: {result!r}.")
     return result
 
 

@@ -20,7 +20,10 @@ _SCRATCH = Value("%scratch", None)
 
 
 def emit_classes(point: Point, i: int, source: Source) -> Extent:
-    """Per row the running totals of exp(logit - largest), and per sample the first that is above its uniform's part."""
+    """Per row the running totals of exp(logit - largest); per sample the first that is above its uniform's part.
+
+    Where none is, as no class has a chance, that is the number of classes.
+    """
     b, node = point.b, point.step.nodes[i]
     rows, classes = point.step.type(node.inputs[0]).dims
     samples, out = node.types[0].dims[1], node.types[0].dtype
@@ -35,7 +38,7 @@ def emit_classes(point: Point, i: int, source: Source) -> Extent:
         def sample(each: LoopVar, inner: list[Value]) -> list[Value]:
             number = point.var(var) * samples + point.var(each)
             threshold = b.exact_mul(_uniform(b, source, shared, point.value(number)), whole)
-            found = b.minimum(_first_above(b, threshold, count), last)
+            found = _first_above(b, threshold, count)
             point.store_at(b.convert(found, out), point.pointer(Ref(i, 0)), number)
             return inner
 

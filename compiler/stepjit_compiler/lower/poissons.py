@@ -98,11 +98,9 @@ def _multiplied(b: Builder, wanted: Term, rate: Term, blocks: Value, keys: philo
         left = state[2] & (part > least)
         state = part, where(left, state[1] + 1.0, state[1]), left
     following = b.add(block, b.like(1, block))
-    start = rate.constant(1.0), rate.constant(0.0), wanted
-    for k, (phi, first, then) in enumerate((
-        *((phi.value, one.value, other.value) for phi, one, other in zip((product, count, open_), start, state, strict=True)),
-        (block, blocks, following),
-    )):  # fmt: skip
+    phis = product.value, count.value, open_.value, block
+    firsts = rate.constant(1.0).value, rate.constant(0.0).value, wanted.value, blocks
+    for k, (phi, first, then) in enumerate(zip(phis, firsts, (*(each.value for each in state), following))):
         b.lines[at + k] = f"  {phi.ref} = phi {phi.type} [ {first.ref}, %{before} ], [ {then.ref}, %{turn} ]"
     b.branch_if(any_lane(b, state[2].value), turn, done)
     b.start(done)

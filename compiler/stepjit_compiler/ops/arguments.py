@@ -23,7 +23,7 @@ def shape_input(x: Inference, i: int) -> ShapeLike:
         return (None,) * length if isinstance(length, int) else None
     if x.building:
         for extent in extents:
-            if extent is not None and extent < -1:
+            if isinstance(extent, int) and extent < -1:
                 x.fail(f"Invalid value in tensor used for shape: {extent_text(extent)}")
         return tuple([None if extent == -1 else extent for extent in extents])
     for extent in extents:

@@ -115,7 +115,7 @@ define(
     infer=_stateless_multinomial_shape, reference=_stateless_multinomial, lower=native("classes", seed=2),
 )  # fmt: skip
 
-# --- StatelessRandomGammaV2, StatelessRandomPoisson, StatelessRandomBinomial: the shape holds that of the parameters ---
+# --- StatelessRandomGammaV2, StatelessRandomPoisson, StatelessRandomBinomial: the shape ends with the parameters' ---
 
 _BAD_ENDING = "Shape passed in must end with broadcasted shape."
 

@@ -11,7 +11,6 @@ from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.random_seed import get_seed
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import name_scope
-from stepjit.framework.shape import TensorShape
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
 from stepjit.ops.broadcasting import unbroadcast
@@ -28,8 +27,6 @@ def shape_tensor(shape: Any, name: str = "shape") -> Tensor:
     """`shape` as an integer vector."""
     if isinstance(shape, Tensor):
         return shape
-    if isinstance(shape, TensorShape):
-        shape = shape.as_list()
     if isinstance(shape, (list, tuple)) and not shape:
         return constant([], dtype="int32", shape=[0], name=name)
     return convert_to_tensor(shape, name=name)
@@ -141,6 +138,8 @@ def categorical(
 def _categorical(logits: Any, num_samples: Any, dtype: Any, seed: int | None) -> Tensor:
     rows = convert_to_tensor(logits, name="logits")
     output = as_dtype(dtype or dtypes.int64)
+    if output not in (dtypes.int32, dtypes.int64):
+        raise ValueError(f"Argument `dtype` got invalid value {output!r}. Accepted dtypes are int32 and int64.")
     return apply_op("Multinomial", logits=rows, num_samples=num_samples, output_dtype=output, **_seeds(seed))
 
 
