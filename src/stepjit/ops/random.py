@@ -170,11 +170,15 @@ def gamma_scaled(drawn: Tensor, rate: Tensor) -> Tensor:
     return apply_op("Maximum", x=tiny, y=apply_op("RealDiv", x=drawn, y=rate, name="truediv"))
 
 
+def gamma_gradient(alpha: Tensor, drawn: Tensor, grad: Tensor) -> Tensor:
+    """The gradient for alpha, at fixed quantiles."""
+    partial = apply_op("RandomGammaGrad", alpha=alpha, sample=drawn)
+    return unbroadcast(alpha, drawn, apply_op("Mul", x=grad, y=partial, name="mul"), None)[0]
+
+
 @RegisterGradient("RandomGamma")
 def _random_gamma_grad(op: Operation, grad: Tensor) -> list[Any]:
-    alpha = op.inputs[1]
-    partial = apply_op("RandomGammaGrad", alpha=alpha, sample=op.outputs[0])
-    return [None, unbroadcast(alpha, op.outputs[0], apply_op("Mul", x=grad, y=partial, name="mul"), None)[0]]
+    return [None, gamma_gradient(op.inputs[1], op.outputs[0], grad)]
 
 
 def random_poisson(

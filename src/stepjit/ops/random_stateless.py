@@ -6,10 +6,10 @@ from typing import Any
 
 from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import convert_to_tensor
-from stepjit.framework.registry import NotDifferentiable
+from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import name_scope
-from stepjit.framework.tensor import Tensor
-from stepjit.ops.random import gamma_parameters, gamma_scaled, shape_tensor
+from stepjit.framework.tensor import Operation, Tensor
+from stepjit.ops.random import gamma_gradient, gamma_parameters, gamma_scaled, shape_tensor
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType, as_dtype
 
@@ -113,6 +113,11 @@ def stateless_random_gamma(
         dims = shape_tensor(shape)
         spread, rate = gamma_parameters(alpha, beta, as_dtype(dtype))
         return gamma_scaled(apply_op("StatelessRandomGammaV2", shape=dims, seed=seed, alpha=spread), rate)
+
+
+@RegisterGradient("StatelessRandomGammaV2")
+def _stateless_random_gamma_grad(op: Operation, grad: Tensor) -> list[Any]:
+    return [None, None, gamma_gradient(op.inputs[2], op.outputs[0], grad)]
 
 
 def stateless_random_poisson(
