@@ -50,7 +50,9 @@ def test_cut_at_a_fed_intermediate() -> None:
 def test_an_assignment_is_a_write_and_later_reads_see_it() -> None:
     v = tf.Variable([1.0, 2.0])
     before = v.read_value()
-    with tf.control_dependencies([tf.assign_add(v, [3.0, 4.0])]):
+    with tf.control_dependencies([before]):
+        update = tf.assign_add(v, [3.0, 4.0])
+    with tf.control_dependencies([update]):
         after = v.read_value()
     text = pruned([before, after])
     assert text.count("_Read") == 1 and text.count("AddV2") + text.count("Add ") == 1

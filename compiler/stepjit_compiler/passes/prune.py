@@ -26,6 +26,7 @@ from stepjit_compiler.passes.needed import (
     structured_ops,
 )
 from stepjit_compiler.passes.prune_waits import Waits, waiting_ops
+from stepjit_compiler.passes.views import PASSING, Views
 from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
 from stepjit_runtime import dtypes
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
@@ -138,6 +139,7 @@ class Translation:
     """By op that draws random numbers: its slot."""
     numbers: dict[Any, int] = field(init=False)
     """By graph op: its number among `ops`."""
+    views: Views = field(default_factory=Views)
 
     def __post_init__(self) -> None:
         self.builder = StepBuilder(self.request.feed_types, names=[op.name for op in self.ops])
@@ -150,12 +152,14 @@ class Translation:
         done: dict[Any, None] = {}
         for op in ops:
             self.builder.origin = number = self.number(op)
+            self.views.begin(op)
             try:
                 if waits is not None and op in waits.parted:
                     waits.translate(self, op, done)
                 else:
                     self.translate(number, op)
                 done[op] = None
+                self.views.end(op)
             except OpFailure as failure:
                 raise StepError(op, failure) from None
             except NeedsShapeError as error:
@@ -218,6 +222,16 @@ class Translation:
         elif "_shapes" in attrs:
             self.guessed.append(node)
         self._set(op, [Ref(node, k) for k in range(len(self.builder.nodes[node].types))])
+        if op.type in PASSING and op.outputs[0] not in self.fed:
+            self._note_view(op.outputs[0], op.inputs[0])
+
+    def _note_view(self, tensor: Any, source: Any) -> None:
+        """Where the source is a variable's own memory, so is the tensor."""
+        value = self.values[source]
+        if isinstance(value, Handle) and source.dtype._is_ref_dtype:
+            self.views.add(tensor, value.slot, newest=value.value is None)
+        elif source in self.views.slots:
+            self.views.add(tensor, self.views.slots[source], newest=False)
 
     def _stream(self, number: int, op: Any) -> int:
         if op not in self.streams:
@@ -271,6 +285,7 @@ class Translation:
         if not _static(have) or have.dims != new.dims or not opdef_native(have) or missing is not None:
             self.by_host.add(slot)
         self.current[slot] = value
+        self.views.write(slot, value)
         self.unsure.pop(slot, None)
         if missing is not None:
             self.unsure[slot] = missing
@@ -331,8 +346,20 @@ class Translation:
     def _value(self, tensor: Any) -> Ref:
         value = self.values[tensor]
         if not isinstance(value, Handle):
-            return value
+            return self.views.value(tensor, value) if tensor in self.views.slots else value
         return self._held(value.slot) if value.value is None else value.value
+
+    def given(self, tensor: Any) -> Ref | Handle:
+        """What a region gets for an input: the variable itself, or a value."""
+        value = self.values[tensor]
+        return value if isinstance(value, Handle) else self._value(tensor)
+
+    def _in_the_end(self, tensor: Any) -> Ref:
+        """What a fetch gives: of a variable, what it holds after the step."""
+        value = self.values[tensor]
+        if isinstance(value, Handle) or tensor not in self.views.slots:
+            return self._value(tensor)
+        return self._held(self.views.slots[tensor]) if self.views.is_outdated(tensor) else value
 
     def _held(self, slot: int) -> Ref:
         """What a variable holds now."""
@@ -392,7 +419,7 @@ class Translation:
 
     def _fetched(self, tensor: Any) -> Ref:
         try:
-            return self._value(tensor)
+            return self._in_the_end(tensor)
         except OpFailure as failure:
             raise StepError(tensor.op, failure) from None
 

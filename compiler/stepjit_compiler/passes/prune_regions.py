@@ -184,7 +184,7 @@ class _Inner(Translation):
 def _branch(outer: Translation, op: Any) -> None:
     branches, taken = (op.attrs["then_branch"], op.attrs["else_branch"]), outer.outputs_taken(op)
     read = set(outer.regions.read_by(op, taken))
-    values = [outer.values[tensor] if k in read else None for k, tensor in enumerate(op.inputs)][1:]
+    values = [outer.given(tensor) if k in read else None for k, tensor in enumerate(op.inputs)][1:]
     slots = _touched_by(outer, [(branch, taken) for branch in branches], values)
     passed = _Passed([value for value in values if isinstance(value, Ref)])
     _set_parameters(outer, passed, values)
@@ -320,7 +320,7 @@ class _Loop:
         self.taken = outer.outputs_taken(op)
         self.live = outer.regions.live(op, self.taken)
         self.stacked = [k for k in self.taken if k >= self.count]
-        self.values = [outer.values[tensor] if k in self.live else None for k, tensor in enumerate(op.inputs)]
+        self.values = [outer.given(tensor) if k in self.live else None for k, tensor in enumerate(op.inputs)]
         outputs, parameters_ = self.body.outputs, self.body.inputs
         may_change = [k for k in sorted(self.live) if not isinstance(self.values[k], Handle)]
         self.changing = [k for k in may_change if outputs[k] is not parameters_[k]]
