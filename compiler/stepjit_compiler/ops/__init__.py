@@ -17,6 +17,8 @@ from stepjit_compiler.ops import control_v1 as control_v1
 from stepjit_compiler.ops import conv as conv
 from stepjit_compiler.ops import conv_core as conv_core
 from stepjit_compiler.ops import ctc as ctc
+from stepjit_compiler.ops import ctc_beam as ctc_beam
+from stepjit_compiler.ops import ctc_loss as ctc_loss
 from stepjit_compiler.ops import decode as decode
 from stepjit_compiler.ops import decompositions as decompositions
 from stepjit_compiler.ops import depthwise as depthwise

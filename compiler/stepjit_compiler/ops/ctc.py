@@ -1,10 +1,11 @@
-"""Connectionist temporal classification: the greedy decoder."""
+"""Connectionist temporal classification: the greedy decoder, and what all decoders check."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
+from stepjit_runtime.errors import FAILED_PRECONDITION
 
 
 # --- CTCGreedyDecoder: the likeliest class of every frame, without blanks, and without repeats if they are merged ---
@@ -14,15 +15,23 @@ def _shape(x: Inference) -> list[ShapeLike]:
     return [(None, 2), (None,), (2,), (batch, 1)]
 
 
-def _greedy(call: Call, inputs: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
+def check_lengths(call: Call, inputs: np.ndarray, lengths: np.ndarray, code: int = FAILED_PRECONDITION) -> None:
+    """Fail for logits that are no [time, batch, classes], and for lengths of sequences that can't be theirs."""
     if inputs.ndim != 3:
         call.fail("inputs is not a 3-Tensor")
-    frames, batch, classes = inputs.shape
+    if lengths.ndim != 1:
+        call.fail("sequence_length is not a vector")
+    frames, batch, _ = inputs.shape
     if lengths.shape != (batch,):
         call.fail(f"len(sequence_length) != batch_size. len(sequence_length):  {len(lengths)} batch_size: {batch}")
     for k, length in enumerate(lengths):
         if not 0 <= length <= frames:
-            call.fail(f"sequence_length({k}) <= {frames}")
+            call.fail(f"sequence_length({k}) <= {frames}", code)
+
+
+def _greedy(call: Call, inputs: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
+    check_lengths(call, inputs, lengths)
+    frames, batch, classes = inputs.shape
     blank = call.attrs["blank_index"]
     blank = blank + classes if blank < 0 else blank
     if not 0 <= blank < classes:

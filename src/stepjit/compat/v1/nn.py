@@ -25,7 +25,9 @@ from stepjit.ops.cross_entropy import (
     softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits,
     weighted_cross_entropy_with_logits,
 )  # fmt: skip
-from stepjit.ops.ctc import ctc_greedy_decoder
+from stepjit.ops.ctc import (
+    ctc_beam_search_decoder, ctc_beam_search_decoder_v2, ctc_greedy_decoder, ctc_loss, ctc_loss_v2,
+)  # fmt: skip
 from stepjit.ops.embedding import embedding_lookup_sparse, safe_embedding_lookup_sparse
 from stepjit.ops.elementwise import log_sigmoid, sigmoid, tanh
 from stepjit.ops.normalization import (
