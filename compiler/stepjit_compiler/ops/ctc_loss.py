@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
@@ -97,7 +99,8 @@ def _of_sequence(call: Call, logits: np.ndarray, labels: np.ndarray) -> tuple[fl
     if log_p == -np.inf:
         return np.inf, y
     share = np.zeros_like(y)
-    np.add.at(share, (slice(None), states), np.exp(forward + backward - log_p))
+    where: Any = (slice(None), states)
+    np.add.at(share, where, np.exp(forward + backward - log_p))
     return -float(log_p), y - share
 
 

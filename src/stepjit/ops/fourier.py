@@ -158,7 +158,10 @@ def dct(
             x = _resized(x, constant([n]), 1)
         size = n or have or shape(x)[-1]
         matrix = cast(_cosines(type, cast(size, "float64"), norm), x.dtype.base_dtype)
-        return squeeze(matmul(expand_dims(x, -2), matrix), -2)
+        found = squeeze(matmul(expand_dims(x, -2), matrix), -2)
+        if x.dims is not None:
+            found.set_shape([*x.dims[:-1], n or have])
+        return found
 
 
 def idct(

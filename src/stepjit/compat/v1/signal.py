@@ -22,3 +22,17 @@ from stepjit.ops.fourier import (
     rfft2d,
     rfft3d,
 )
+from stepjit.ops.signal import (
+    frame,
+    hamming_window,
+    hann_window,
+    inverse_mdct,
+    inverse_stft,
+    inverse_stft_window_fn,
+    linear_to_mel_weight_matrix,
+    mdct,
+    mfccs_from_log_mel_spectrograms,
+    overlap_and_add,
+    stft,
+    vorbis_window,
+)
