@@ -116,6 +116,9 @@ class Inference:
         """Ask for `a >= b` (`holds="ge"`) or `a % b == 0` (`"divides"`): fails now, or when the step runs."""
         raise AssertionError
 
+    def settle(self, extent: Extent | None) -> None:
+        """Ask that the extent be a number: where it is one of a feed's, the step is compiled for the number it has."""
+
     # What follows is built of the above.
 
     def rank(self, i: int) -> int | None:

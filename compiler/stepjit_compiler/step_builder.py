@@ -143,6 +143,11 @@ class StepInference(Inference):
         else:
             self._checks.append(found)
 
+    def settle(self, extent: Extent | None) -> None:
+        fed = frozenset(name for name in dims.symbols(extent or 0) if not name.startswith("h"))
+        if fed:
+            raise NeedsStaticError(fed, f"'{self.op}' needs to know an extent")
+
     def _broadcast_extent(self, a: Extent | None, b: Extent | None, shapes: list[Any]) -> Extent | None:
         if a == 1 or b == 1 or a is b or a == b:
             return b if a == 1 else a

@@ -28,12 +28,15 @@ class Failed(Exception):
     """A kernel's check failed: failure, at, value, bound."""
 
 
-def build(arrays: Sequence[np.ndarray], make: Callable[..., Any], symbolic: bool) -> Step:
-    """A step over feeds of the arrays' types; with `symbolic`, extents other than 1 are symbols where equal by axis 0."""
+def build(arrays: Sequence[np.ndarray], make: Callable[..., Any], symbolic: bool, space: Sequence[int] = ()) -> Step:
+    """A step over feeds of the arrays' types; with `symbolic`, extents other than 1 are symbols where equal by axis 0.
+
+    space: axes of the first feed that are symbols too.
+    """
     types = []
     for j, array in enumerate(arrays):
         shape: Shape = tuple(
-            dims.symbol(f"s{j}_{a}") if symbolic and a == 0 and extent != 1 else extent
+            dims.symbol(f"s{j}_{a}") if symbolic and (a == 0 or (j == 0 and a in space)) and extent != 1 else extent
             for a, extent in enumerate(array.shape)
         )
         types.append(Type(as_dtype(array.dtype), shape))
@@ -61,9 +64,12 @@ def native(step: Step) -> Callable[..., list[np.ndarray]]:
     return call
 
 
-def check(arrays: Sequence[np.ndarray], make: Callable[..., Any], symbolic: bool = False, rtol: float = 1e-5) -> None:
+def check(
+    arrays: Sequence[np.ndarray], make: Callable[..., Any], symbolic: bool = False, rtol: float = 1e-5,
+    space: Sequence[int] = (),
+) -> None:  # fmt: skip
     """Native results equal the interpreter's: shapes and dtypes exactly, floats to `rtol`."""
-    step = build(arrays, make, symbolic)
+    step = build(arrays, make, symbolic, space)
     before = [array.copy() for array in arrays]
     with np.errstate(all="ignore"):
         want, _ = interpret(step, list(arrays), [])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_steps import build, check, native
+from native_steps import Refused, build, check, native
 
 from stepjit_compiler.interpret import interpret
 from stepjit_runtime import dtypes
@@ -64,10 +64,23 @@ CONVOLUTIONS: dict[str, tuple[list[np.ndarray], Callable[..., Any]]] = {
     "one window a row": three(conv_attrs(padding=b"VALID"), normal(2, 4, 3, 8), normal(3, 3, 8, 40)),
     "many panels": three(conv_attrs(), normal(2, 4, 13, 16), normal(3, 3, 16, 70)),
     "volumes": three(VOLUMES, normal(2, 4, 5, 6, 2), normal(2, 3, 2, 2, 7), "Conv3D"),
+    "groups": three(conv_attrs((1, 2)), normal(2, 6, 7, 12), normal(3, 2, 4, 27)),
+    "groups of single channels": three(conv_attrs(padding=b"VALID"), normal(2, 6, 7, 3), normal(2, 3, 1, 6)),
+    "few results": three(conv_attrs((2, 1)), normal(2, 7, 9, 16), normal(3, 3, 16, 3)),
+    "a large image from few channels": three(conv_attrs((3, 2)), normal(2, 10, 9, 3), normal(5, 5, 3, 16)),
+    "strides beyond the filter": three(conv_attrs((3, 4), b"VALID"), normal(2, 10, 9, 3), normal(2, 1, 3, 9)),
+    "strides and rates": three(conv_attrs((2, 3), b"VALID", (3, 2)), normal(2, 11, 12, 3), normal(3, 4, 3, 8)),
+    "more padding than filter": three(
+        conv_attrs((2, 1), padding=b"EXPLICIT") | {"explicit_paddings": (0, 0, 4, 1, 5, 0, 0, 0)}, normal(2, 5, 6, 3),
+        normal(2, 3, 3, 9),
+    ),
     "depthwise": three(conv_attrs((2, 2)), normal(2, 6, 7, 9), normal(3, 2, 9, 1), "DepthwiseConv2dNative"),
     "depthwise columns": three(
         conv_attrs((1, 1), b"VALID", (1, 2)), normal(2, 6, 7, 3), normal(2, 3, 3, 2), "DepthwiseConv2dNative"
     ),
+    "depthwise vectors": three(conv_attrs((2, 1)), normal(2, 6, 7, 27), normal(3, 3, 27, 3), "DepthwiseConv2dNative"),
+    "depthwise many places": three(conv_attrs((2, 2)), normal(2, 9, 9, 3), normal(8, 7, 3, 2), "DepthwiseConv2dNative"),
+    "depthwise many columns": three(conv_attrs(), normal(2, 5, 6, 3), normal(3, 3, 3, 9), "DepthwiseConv2dNative"),
 }  # fmt: skip
 
 
@@ -101,6 +114,9 @@ POOLS = {
     "mean 2x2": pooled((2, 2), (2, 2), b"VALID", normal(3, 6, 7, 5), "Avg"),
     "mean overlapping": pooled((3, 3), (2, 1), b"SAME", normal(2, 7, 6, 9), "Avg"),
     "mean doubles": pooled((3, 2), (2, 2), b"SAME", normal(2, 5, 5, 4, dtype=np.float64), "Avg"),
+    "mean of all": pooled((7, 6), (1, 1), b"VALID", normal(2, 7, 6, 9), "Avg"),
+    "mean beyond all": pooled((9, 5), (2, 9), b"SAME", normal(2, 4, 8, 3), "Avg"),
+    "max beyond all": pooled((9, 5), (2, 9), b"SAME", ties(2, 4, 8, 3)),
     "mean volumes": pooled((2, 3, 2), (2, 1, 2), b"SAME", normal(2, 4, 5, 4, 3), "Avg"),
 }
 
@@ -108,6 +124,52 @@ POOLS = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions(name: str) -> None:
     check(*CONVOLUTIONS[name], symbolic=True, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_of_images_of_any_size(name: str) -> None:
+    """One program for all heights and widths; rows of many lengths, so that tiles leave every rest."""
+    (image, kernel), make = CONVOLUTIONS[name]
+    first, channels = (2, 1) if name == "channels first" else (1, image.ndim - 1)
+    space = range(first, first + image.ndim - 2)
+    step = build([image, kernel], make, True, space)
+    call = native(step)
+    for more in (0, 1, 5):
+        shape = [extent + more * (axis in space) for axis, extent in enumerate(image.shape)]
+        assert shape[channels] == image.shape[channels]
+        x = normal(*shape, dtype=image.dtype)
+        want, _ = interpret(step, [x, kernel], [])
+        for found, wanted in zip(call(x, kernel), want, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_windows_that_just_do_not_fit_make_no_result() -> None:
+    """A kernel refuses windows only when the image lacks more than a stride; until then there are none."""
+    def make(b: Any, x: Any, k: Any) -> Any:
+        fixed = b.op("Reshape", k, b.const((3, 3, 2, 4), dtypes.int32))
+        return b.op("Conv2D", x, fixed, **conv_attrs(padding=b"VALID"))
+
+    kernel = normal(1, 3, 3, 2, 4)
+    call = native(build([normal(2, 5, 5, 2), kernel], make, True, (1, 2)))
+    assert call(normal(2, 2, 5, 2), kernel)[0].shape == (2, 0, 3, 4)
+    with pytest.raises(Refused):
+        call(normal(2, 4, 0, 2), kernel)
+
+
+def test_whole_numbers() -> None:
+    x, k = (RNG.integers(-9, 9, shape).astype(np.int32) for shape in ((2, 5, 6, 3), (1, 3, 2, 3, 4)))
+
+    def make(b: Any, x: Any, k: Any) -> Any:
+        return b.op("Conv2D", x, b.op("Reshape", k, b.const((3, 2, 3, 4), dtypes.int32)), **conv_attrs((1, 2)))
+
+    check([x, k], make, symbolic=True)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_pooling_of_images_of_any_size(name: str) -> None:
+    (image,), make = POOLS[name]
+    first = 2 if name == "max channels first" else 1
+    check([image], make, symbolic=True, rtol=1e-5, space=range(first, first + image.ndim - 2))
 
 
 @pytest.mark.parametrize("name", POOLS)

@@ -106,9 +106,11 @@ def panels(b: Builder, window: Window, vectors: int, body: Callable[[Size, list[
         body(end, columns_of(window.share - end, lanes, window.share))
 
 
-def tiles(b: Builder, count: Size, most: int, body: Callable[[Size, int], None]) -> None:
+def tiles(
+    b: Builder, count: Size, most: int, body: Callable[[Size, int], None], rests: Sequence[int] = (2, 1)
+) -> None:  # fmt: skip
     """Run `body(first, height)` for `count` rows in tiles up to `most`: of nearly equal heights where it is a number,
-    else as many as are full, and then pairs and single ones."""
+    else as many as are full, and what is left in tiles of the heights `rests`."""
     if isinstance(count, int):
         parts = max(1, -(-count // most))
         low, more = divmod(count, parts)
@@ -117,7 +119,7 @@ def tiles(b: Builder, count: Size, most: int, body: Callable[[Size, int], None])
         for_each(b, split, count, low, lambda first: body(first, low))
         return
     done: Value = b.int64(0)
-    for height in (most, 2, 1) if most > 2 else (most, 1):
+    for height in (most, *(each for each in rests if each < most)):
         turns = b.div(b.sub(count, done), b.int64(height))
         end = b.add(done, b.mul(turns, b.int64(height)))
         loop = b.begin_loop(done, end, height)

@@ -1,5 +1,7 @@
 """Convolutions and transposed convolutions as generated code: tiles of windows by vectors of the result's channels.
 
+Results of a few channels fill no vectors: for them the vectors run along the image's channels and are added up at last.
+
 A transposed convolution with stride s is s convolutions along each axis, one for every residue of the result's
 positions: each takes every s-th place of the filter only. They are called phases here; what they make stands s apart.
 """
@@ -29,6 +31,9 @@ from stepjit_compiler.lower.gemm_tile import Column, Size, at, for_each, piece_o
 
 STRAIGHT = 32
 """Places of a filter up to which a tile's sum is written out without loops."""
+
+NARROW = 4
+"""Channels of the result up to which vectors run along those of the image."""
 
 Finish = Callable[[Builder, Value, "tuple[Size, ...]", Value], None]
 """`finish(b, sums, (image, *position), channel)`: takes one vector of the result."""
@@ -64,8 +69,15 @@ def forward_vectors(window: Window) -> int:
     return 3 if have == 3 else min(have, wanted)
 
 
+def is_narrow(window: Window) -> bool:
+    """Whether vectors run along the image's channels."""
+    return window.share <= NARROW and window.channels % window.lanes == 0
+
+
 def scratch_elements(window: Window) -> int:
     """Room for one panel of the filter, where there is more than one panel."""
+    if is_narrow(window):
+        return math.prod(window.sizes) * window.channels * window.share
     width = forward_vectors(window) * window.lanes
     return math.prod(window.sizes) * window.channels * width if window.depth > width else 0
 
@@ -74,13 +86,13 @@ def emit_forward(
     b: Builder, window: Window, image: Value, kernel: Value, extent: Extents, finish: Finish, scratch: Value | None
 ) -> None:
     """Loops that call `finish` once for every vector of the result."""
-    room = Room(b, window, extent)
+    room, form = Room(b, window, extent), _NarrowPass if is_narrow(window) else _Pass
     axes = [_phases(b, window, room, axis) if window.turned else _plain(window, room, axis)
             for axis in range(len(window.sizes))]  # fmt: skip
 
     def group(g: Size) -> None:
         for phases in itertools.product(*axes):
-            _each_phase(b, phases, (), lambda sweeps: _Pass(b, window, room, sweeps, g, scratch).emit(
+            _each_phase(b, phases, (), lambda sweeps: form(b, window, room, sweeps, g, scratch).emit(
                 image, kernel, finish))  # fmt: skip
 
     for_each(b, 0, window.groups, 1, group)
@@ -207,29 +219,30 @@ class _Pass:
         assert scratch is not None
         width = len(columns) * window.lanes
 
-        def row(*index: Size) -> None:
-            source, target = index[-1], index[-1]
-            left: Size = window.channels
-            for turn, sweep, rows in reversed(list(zip(index, self.sweeps, window.rows, strict=False))):
-                place = plus(b, sweep.first, times(b, turn, sweep.every))
-                source = plus(b, source, times(b, place, rows))
-                target = plus(b, target, times(b, turn, left))
-                left = times(b, left, sweep.taps)
+        def row(source: Size, tap: Size, channel: Size) -> None:
+            target = plus(b, times(b, tap, window.channels), channel)
             line = at(b, where, window.dtype, times(b, source, window.depth))
             out = at(b, scratch, window.dtype, times(b, target, width))
             for column in columns:
                 vector = b.load(at(b, line, window.dtype, column.offset), window.dtype, column.lanes)
                 b.store(vector, at(b, out, window.dtype, column.offset))
 
-        loops = [each.taps for each in self.sweeps]
-        if self._whole_rows():
-            for_each(b, 0, self.places * window.channels, 1, lambda k: row(*[0] * len(loops), k))
-        else:
-            nested(b, [*loops, window.channels], row)
+        self._each_row(row)
 
-    def _whole_rows(self) -> bool:
-        """Whether all of the filter is taken, in order."""
-        return all((each.first, each.every) == (0, 1) for each in self.sweeps)
+    def _each_row(self, body: Callable[[Size, Size, Size], None]) -> None:
+        """Run `body(row of the filter, number of the tap, channel)` for all that this phase takes."""
+        b, window = self.b, self.window
+
+        def one(*index: Size) -> None:
+            source: Size = index[-1]
+            tap: Size = 0
+            for turn, sweep, rows in zip(index, self.sweeps, window.rows, strict=False):
+                place = plus(b, sweep.first, times(b, turn, sweep.every))
+                source = plus(b, source, times(b, place, rows))
+                tap = plus(b, times(b, tap, sweep.taps), turn)
+            body(source, tap, index[-1])
+
+        nested(b, [*(each.taps for each in self.sweeps), window.channels], one)
 
     def _windows(
         self, image: Value, where: Value, packed: bool, columns: list[Column], column: Size, finish: Finish
@@ -257,7 +270,8 @@ class _Pass:
                 across = [plus(b, sweeps[-1].target, times(b, plus(b, w, r), sweeps[-1].apart)) for r in range(rows)]
                 _store(b, sums, (n, *position), across, column, columns, finish)
 
-            tiles(b, sweeps[-1].count, max(2, min(8, SUMS // len(columns))), tile)
+            # Phases repeat the code: fewer kinds of tiles are worth a slower rest.
+            tiles(b, sweeps[-1].count, max(2, min(8, SUMS // len(columns))), tile, (1,) if window.turned else (2, 1))
 
         nested(b, (room.batch, *(each.count for each in sweeps[:-1])), row)
 
@@ -293,6 +307,62 @@ class _Pass:
         if moves == (window.channels, window.channels) or count == 1:
             return loops[:-1], window.channels * count
         return loops, window.channels
+
+
+class _NarrowPass(_Pass):
+    """The filter lies in scratch channel of the result by channel, for each of its places."""
+
+    def emit(self, image: Value, kernel: Value, finish: Finish) -> None:
+        b, window = self.b, self.window
+        column = times(b, self.group, window.share)
+        self._pack(at(b, kernel, window.dtype, column), ())
+        assert self.scratch is not None
+        columns = [Column(each, 1, ((0, 1),)) for each in range(window.share)]
+        pixels = at(b, image, window.dtype, times(b, self.group, window.channels))
+        self._windows(pixels, self.scratch, True, columns, column, finish)
+
+    def _pack(self, where: Value, columns: Sequence[Column]) -> None:
+        b, window, scratch = self.b, self.window, self.scratch
+        assert scratch is not None
+        dtype, depth = window.dtype, window.share * window.channels
+
+        def row(source: Size, tap: Size, channel: Size) -> None:
+            line = at(b, where, dtype, times(b, source, window.depth))
+            for each in range(window.share):
+                place = plus(b, times(b, tap, depth), plus(b, channel, each * window.channels))
+                b.store(b.load(at(b, line, dtype, each), dtype), at(b, scratch, dtype, place))
+
+        self._each_row(row)
+
+    def _tile(
+        self, base: Value, rows: int, where: Value, pitch: int, packed: bool, columns: Sequence[Column]
+    ) -> list[Value]:
+        b, window, share = self.b, self.window, self.window.share
+        dtype, lanes, apart = window.dtype, window.lanes, self.sweeps[-1].stride * window.pixel
+        if not self.places:
+            return zeros(b, window, rows, columns)
+
+        def step(places: tuple[Size, ...], sums: list[Value]) -> list[Value]:
+            pixel, weight = at(b, base, dtype, places[0]), at(b, where, dtype, places[1])
+            pixels = [b.load(at(b, pixel, dtype, row * apart), dtype, lanes) for row in range(rows)]
+            weights = [b.load(at(b, weight, dtype, each * window.channels), dtype, lanes) for each in range(share)]
+            products = iter([b.mul(x, w) for x in pixels for w in weights])
+            return [b.add(total, each) for total, each in zip(sums, products, strict=True)]
+
+        loops: list[tuple[int, tuple[Size, ...]]] = []
+        left = share * window.channels
+        for sweep, apart_ in reversed(list(zip(self.sweeps, self.room.pitch, strict=True))):
+            loops.insert(0, (sweep.taps, (times(b, apart_, sweep.rate), left)))
+            left *= sweep.taps
+        sums = [b.const(0, dtype, lanes) for _ in range(rows * share)]
+        found = summed(b, loops, window.channels // lanes, (lanes, lanes), (0, 0), sums, step)
+        return [_added_up(b, each) for each in found]
+
+
+def _added_up(b: Builder, vector: Value) -> Value:
+    while vector.lanes > 1:
+        vector = b.add(b.half_of(vector, False), b.half_of(vector, True))
+    return vector
 
 
 def _store(

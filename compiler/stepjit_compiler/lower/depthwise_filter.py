@@ -38,17 +38,19 @@ def emit_depthwise_filter(
         pixels = at(b, image, dtype, line)
         slopes = at(b, grad, dtype, times(b, times(b, slope, room.counts[-1]), window.depth))
 
-        def channels(first: Size, vector: list[Column], column: int) -> None:
+        def channels(first: Size, vector: list[Column], column: Size) -> None:
             for some in range(0, len(places), most):
                 part = places[some : some + most]
                 sums = _sums(b, window, room, at(b, pixels, dtype, first), at(
                     b, slopes, dtype, plus(b, times(b, first, columns), column)), part, vector)  # fmt: skip
                 _added(b, window, sums, result, first, column, part, vector)
 
-        for column in range(columns):
-            for_each(b, 0, end, width, lambda first, column=column: channels(first, whole, column))  # type: ignore[misc]
+        def one(column: Size) -> None:
+            for_each(b, 0, end, width, lambda first: channels(first, whole, column))
             if window.groups > end:
                 channels(end, columns_of(window.groups - end, lanes, window.groups), column)
+
+        for_each(b, 0, columns, 1, one)
 
     nested(b, (room.batch, *room.counts[:-1]), row)
 
@@ -100,7 +102,7 @@ def _spaced(b: Builder, window: Window, slope: Value, each: Column) -> Value:
 
 
 def _added(
-    b: Builder, window: Window, sums: Sequence[Value], result: Value, first: Size, column: int,
+    b: Builder, window: Window, sums: Sequence[Value], result: Value, first: Size, column: Size,
     places: Sequence[tuple[int, Size]], vectors: Sequence[Column],
 ) -> None:  # fmt: skip
     dtype, columns = window.dtype, window.share
@@ -110,8 +112,8 @@ def _added(
             total = next(each)
             for start, lanes in vector.pieces:
                 channel = plus(b, first, vector.offset + start)
-                where = at(b, result, dtype, plus(b, times(b, channel, columns), number * window.depth + column))
-                _add_to(b, where, piece_of(b, total, start, lanes), columns)
+                offset = plus(b, plus(b, times(b, channel, columns), column), number * window.depth)
+                _add_to(b, at(b, result, dtype, offset), piece_of(b, total, start, lanes), columns)
 
 
 def _add_to(b: Builder, where: Value, sums: Value, apart: int) -> None:

@@ -353,15 +353,23 @@ def _expand_norm(x: Any, call: Any, image: Any) -> Any:
     return x.op("AddV2", x.op("Mul", sums, x.const(call.attrs["alpha"], number)), x.const(call.attrs["bias"], number))
 
 
+def _expand_fall(x: Any, call: Any, norm: Any) -> Any:
+    """norm to the power of -beta; the usual ones by square roots."""
+    beta = call.attrs["beta"]
+    if beta in (0.5, 0.75):
+        root = x.op("Rsqrt", norm)
+        return root if beta == 0.5 else x.op("Mul", root, x.op("Sqrt", root))
+    return x.op("Pow", norm, x.const(-beta, x.type(norm).dtype))
+
+
 def _expand_lrn(x: Any, call: Any, image: Any) -> Any:
-    power = x.op("Pow", _expand_norm(x, call, image), x.const(-call.attrs["beta"], x.type(image).dtype))
-    return x.op("Mul", image, power)
+    return x.op("Mul", image, _expand_fall(x, call, _expand_norm(x, call, image)))
 
 
 def _expand_lrn_grad(x: Any, call: Any, grad: Any, image: Any, output: Any) -> Any:
     number, norm = x.type(image).dtype, _expand_norm(x, call, image)
     around = _expand_around(x, call, x.op("RealDiv", x.op("Mul", grad, output), norm))
-    own = x.op("Mul", grad, x.op("Pow", norm, x.const(-call.attrs["beta"], number)))
+    own = x.op("Mul", grad, _expand_fall(x, call, norm))
     share = x.op("Mul", x.const(2 * call.attrs["alpha"] * call.attrs["beta"], number), image)
     return x.op("Sub", own, x.op("Mul", share, around))
 

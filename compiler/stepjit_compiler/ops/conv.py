@@ -48,6 +48,8 @@ def _result_shape(x: Any, image: Sequence[Any], kernel: Sequence[Any], depth: An
 
 
 def _check_depths(x: Inference, depth: Any, kernel: Sequence[Any]) -> None:
+    for extent in (depth, *kernel):
+        x.settle(extent)
     inner, outer = kernel[-2:]
     if inner == 0:
         x.fail("Depth of filter must not be 0: filter depth must be stricly positive, got 0")

@@ -67,9 +67,22 @@ def expand_depthwise(x: Any, call: Any, image: Any, kernel: Any) -> Any:
     value = to_last(x, call, image)
     if _as_groups(shape):
         return from_last(x, call, convolved(x, value, x.op("Reshape", kernel, x.dims(_grouped(shape))), windows))
-    result = x.dims((x.type(value).dims[0], *(each.count for each in windows), shape[2] * shape[3]))
-    found = x.op("_Depthwise", padded(x, value, windows), kernel, result, x.dims((0, 0)), **numbers(windows))
-    return from_last(x, call, found)
+    return from_last(x, call, _by_columns(x, padded(x, value, windows), kernel, windows))
+
+
+def _by_columns(x: Any, image: Any, kernel: Any, windows: Sequence[Slide]) -> Any:
+    """Every column of the filter by itself, so that neighbours of the image make neighbours of the result."""
+    shape = x.type(kernel).dims
+    space = (x.type(image).dims[0], *(each.count for each in windows))
+
+    def one(column: Any) -> Any:
+        return x.op("_Depthwise", image, column, x.dims((*space, shape[2])), x.dims((0, 0)), **numbers(windows))
+
+    if shape[3] == 1:
+        return one(kernel)
+    begins = [x.const([0, 0, 0, q], dtypes.int32) for q in range(shape[3])]
+    parts = [one(x.op("Slice", kernel, begin, x.dims((*shape[:3], 1)))) for begin in begins]
+    return x.op("Reshape", x.op("Pack", *parts, axis=4, N=len(parts)), x.dims((*space, shape[2] * shape[3])))
 
 
 def expand_depthwise_input(x: Any, call: Any, sizes: Any, kernel: Any, grad: Any) -> Any:

@@ -8,27 +8,35 @@ from typing import Any
 
 import numpy as np
 
+from stepjit_compiler import dims
 from stepjit_compiler.ops.arguments import choose, compare, every
 from stepjit_compiler.ops.windows import Slide
 from stepjit_runtime import dtypes
 
-LARGEST = 81
+LARGEST = 256
 """Elements of a window up to which it is written out."""
 
 Windows = Callable[[Any, Sequence[Any]], Sequence[Slide]]
 """`windows(call, image shape)`."""
 
 
-def fits(windows: Sequence[Slide]) -> bool:
-    """Whether the geometry is known as numbers and windows are not too large."""
-    known = all(
-        isinstance(number, int) and number > 0 for each in windows for number in (each.extent, each.count, each.size)
-    )
-    return known and all(isinstance(each.before, int) for each in windows) and _places(windows) <= LARGEST
+def fits(windows: Sequence[Slide], spread: bool = False) -> bool:
+    """Whether windows can be written out, or, with `spread`, the windows that a pixel may lie in."""
+    if any(isinstance(number, int) and number <= 0 for each in windows for number in (each.extent, each.count)):
+        return False
+    every = [_shares(each) if spread else each.size for each in windows]
+    return int(np.prod(every, dtype=int)) <= LARGEST
 
 
-def _places(windows: Sequence[Slide]) -> int:
-    return int(np.prod([each.size for each in windows], dtype=int))
+def _shares(each: Slide) -> int:
+    """How many windows an element of the axis may lie in."""
+    return 1 if each.count == 1 else -(-each.span // each.stride)
+
+
+def _may_exceed(each: Slide, reached: Any) -> bool:
+    """Whether the windows' elements that are `reached` into them may lie behind the axis."""
+    last = (each.count - 1) * each.stride + reached - each.before
+    return not each.within and not dims.at_most(last, each.extent - 1)
 
 
 def _in_window(
@@ -39,9 +47,9 @@ def _in_window(
         pixel, conditions = list(index), []
         for at, each in zip(place, windows, strict=True):
             where = index[each.axis] * each.stride + (at * each.rate - each.before)
-            if at * each.rate < each.before:
+            if not isinstance(each.before, int) or at * each.rate < each.before:
                 conditions.append(compare(k, "ge", where, 0))
-            if (each.count - 1) * each.stride + at * each.rate - each.before >= each.extent:
+            if _may_exceed(each, at * each.rate):
                 conditions.append(compare(k, "lt", where, each.extent))
             pixel[each.axis] = k.clamp(where, each.extent) if conditions else where
         yield number, tuple(pixel), every(k, conditions)
@@ -54,23 +62,26 @@ def _over_pixel(
 
     The number is an i64 value.
     """
-    shares = [range(-(-each.span // each.stride)) for each in windows]
-    for share in itertools.product(*shares):
+    for share in itertools.product(*(range(_shares(each)) for each in windows)):
         window, conditions = list(index), []
         number = None
         for back, each in zip(share, windows, strict=True):
             start = index[each.axis] + each.before
-            newest = start
-            if each.stride != 1:
-                newest = k.index(k.b.div(*k.same_lanes(k.value(start), k.extent(each.stride))))
-            where = newest + (-back)
-            place = k.value(start + where * -each.stride)
-            conditions += [compare(k, "ge", where, 0), compare(k, "lt", where, each.count)]
-            if each.span % each.stride:
+            if each.count == 1:
+                where, place = k.zero(), k.value(start)
+            else:
+                newest = start
+                if each.stride != 1:
+                    newest = k.index(k.b.div(*k.same_lanes(k.value(start), k.extent(each.stride))))
+                where = newest + (-back)
+                place = k.value(start + where * -each.stride)
+                conditions += [compare(k, "ge", where, 0), compare(k, "lt", where, each.count)]
+                where = k.clamp(where, each.count)
+            if each.span % each.stride or each.count == 1:
                 conditions.append(k.b.compare("lt", place, k.b.like(each.span, place)))
             scaled = place if number is None else k.b.mul(*k.same_lanes(number, k.extent(each.size)))
             number = place if number is None else k.b.add(*k.same_lanes(scaled, place))
-            window[each.axis] = k.clamp(where, each.count)
+            window[each.axis] = where
         yield (k.b.int64(0) if number is None else number), tuple(window), every(k, conditions)
 
 
@@ -105,7 +116,7 @@ def winner(k: Any, windows: Sequence[Slide], index: Sequence[Any]) -> tuple[Any,
             continue
         here, best, won = k.same_lanes(here, best, won)
         better = k.b.compare("gt", here, best)
-        if inside is not None or windows[0].before or any(each.before for each in windows):
+        if inside is not None or any(each.before != 0 for each in windows):
             better = k.b.or_(better, k.b.compare("lt", won, k.b.like(0, won)))
         if inside is not None:
             better = k.b.and_(*k.same_lanes(better, inside))
@@ -172,11 +183,11 @@ def _share(k: Any, dtype: Any, windows: Sequence[Slide], index: Sequence[Any]) -
     count: Any = None
     fixed = 1
     for each in windows:
-        if not each.before and each.reach <= each.extent:
+        if each.within or (each.before == 0 and dims.at_most(each.reach, each.extent)):
             fixed *= each.size
             continue
         start = k.value(index[each.axis] * each.stride + (-each.before))
-        end = k.b.minimum(k.b.add(start, k.b.like(each.size, start)), k.b.like(each.extent, start))
+        end = k.b.minimum(k.b.add(start, k.b.like(each.size, start)), k.b.splat(k.extent(each.extent), start.lanes))
         here = k.b.sub(end, k.b.maximum(start, k.b.like(0, start)))
         count = here if count is None else k.b.mul(*k.same_lanes(count, here))
     if count is None:

@@ -72,7 +72,10 @@ def _bad_sizes(name: str, sizes: Sequence[int]) -> str:
 
 def pool_windows(x: Any, shape: Sequence[Any], sizes: Sequence[int], strides: Sequence[int]) -> tuple[Slide, ...]:
     """The windows along the axes that any window or stride is not 1 along."""
-    wanted = {axis: sizes[axis] for axis in range(len(shape)) if sizes[axis] != 1 or strides[axis] != 1}
+    axes: Sequence[int] = range(len(shape))
+    if isinstance(x, Inference) and x.building and (len(shape) == 5 or x.op == "AvgPool"):
+        axes = spatial_axes(x.attrs, len(shape))  # others are refused when the op runs
+    wanted = {axis: sizes[axis] for axis in axes if sizes[axis] != 1 or strides[axis] != 1}
     found = slides(x, shape, wanted, strides)
     for each in found:
         if x.attrs["padding"] == b"EXPLICIT" and not (isinstance(x, Inference) and x.building):
@@ -146,29 +149,30 @@ def own_windows(call: Any, shape: Sequence[Any]) -> tuple[Slide, ...]:
     return pool_windows(call, shape, call.attrs["ksize"], call.attrs["strides"])
 
 
-def _written_out(shape_of: Callable[[Any], Sequence[Any]]) -> Callable[[Any], bool]:
-    """Whether windows over an image of shape `shape_of(call)` can be written out."""
+def _written_out(shape_of: Callable[[Any], Sequence[Any]], spread: bool = False) -> Callable[[Any], bool]:
+    """Whether windows over an image of shape `shape_of(call)`, or those of a pixel, can be written out."""
 
     def when(call: Any) -> bool:
         shape = shape_of(call)
         channel = channel_axis(call.attrs, len(shape))
         sizes, strides = call.attrs["ksize"], call.attrs["strides"]
         plain = len(sizes) == len(shape) and all(each[axis] == 1 for each in (sizes, strides) for axis in (0, channel))
-        inner = [extent for axis, extent in enumerate(shape) if axis not in (0, channel)]
-        known = all(isinstance(extent, int) and extent > 0 for extent in inner)
-        return plain and known and fits(own_windows(call, shape))
+        return plain and fits(own_windows(call, shape), spread)
 
     return when
 
 
 FORWARD = _written_out(lambda call: call.inputs[0].dims)
-BACKWARD = _written_out(lambda call: call.types[0].dims)
+BACKWARD = _written_out(lambda call: call.types[0].dims, spread=True)
+
+
+_SPREAD = _written_out(lambda call: call.inputs[0].dims, spread=True)
 
 
 def _grads_fit(call: Any) -> bool:
     """Also asks that largest elements and gradients have the shapes that they must have."""
     image = call.inputs[0].dims
-    if not FORWARD(call):
+    if not (FORWARD(call) and _SPREAD(call)):
         return False
     want = result_shape(image, own_windows(call, image))
     shapes = (want, image) if "GradGrad" in call.name else (want, want)

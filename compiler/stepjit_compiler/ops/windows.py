@@ -39,6 +39,8 @@ class Slide:
     rate: int
     count: Any
     before: Any
+    within: bool = False
+    """Whether no window reaches beyond the axis, though that may not show in the expressions."""
 
     @property
     def span(self) -> Any:
@@ -53,6 +55,8 @@ class Slide:
     @property
     def after(self) -> Any:
         """How many elements of padding the last window needs."""
+        if self.within:
+            return 0
         return dims.maximum(self.reach - self.before - self.extent, 0)
 
 
@@ -106,7 +110,7 @@ def _slide(x: Any, axis: int, extent: Any, size: Any, stride: int, rate: int, ma
         return Slide(axis, extent, size, stride, rate, None, before)
     whole, span = extent + before + after, (size - 1) * rate + 1
     _check_fit(x, extent, whole, span, stride)
-    return Slide(axis, extent, size, stride, rate, (whole - span) // stride + 1, before)
+    return Slide(axis, extent, size, stride, rate, (whole - span) // stride + 1, before, not (before or after))
 
 
 def _check_fit(x: Any, extent: Extent, whole: Extent, span: Extent, stride: int) -> None:

@@ -269,6 +269,9 @@ def pool(
         for text, numbers in (("strides", steps), ("dilation_rate", rates)):
             if min(numbers) < 1:
                 raise ValueError(f"all values of `{text}` must be positive. Received: {text}={numbers}")
+        if any(step > size for step, size in zip(steps, window_shape, strict=False)):
+            raise ValueError("`strides` > `window_shape` not supported due to inconsistency between CPU and GPU "
+                             f"implementations. Received: strides={steps} and window_shape={window_shape}")  # fmt: skip
         if max(rates) > 1 and max(steps) > 1:
             raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
                              f"strides={steps} and dilation_rate={rates}")  # fmt: skip

@@ -51,8 +51,8 @@ def with_space_to_batch(
 ) -> Tensor:  # fmt: skip
     """`op(input, num_spatial_dims, padding)` with windows whose elements are `dilation_rate` apart.
 
-    ValueError for a padding that is neither SAME nor VALID nor pairs, for rates that are not positive numbers, and when SAME is
-    asked for without `filter_shape`.
+    ValueError for a padding that is neither SAME nor VALID nor pairs, for rates that are not positive numbers, and
+    when SAME is asked for without `filter_shape`.
     """
     x = convert_to_tensor(input, name="input")
     found = constant_value(convert_to_tensor(dilation_rate, dtype=dtypes.int32, name="dilation_rate"))
