@@ -90,6 +90,9 @@ class PartitionedVariable:
     def __len__(self) -> int:
         return len(self._variables)
 
+    def _gradient_source(self) -> Any:
+        raise NotImplementedError("Gradients by a PartitionedVariable as a whole: give its parts, list(variable)")
+
     @property
     def name(self) -> str:
         return self._name

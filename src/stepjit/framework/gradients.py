@@ -1,13 +1,12 @@
-"""Symbolic gradients: `gradients`, `hessians` and `custom_gradient`, by reverse accumulation over the graph."""
+"""Symbolic gradients, by reverse accumulation over the graph."""
 
 from __future__ import annotations
 
 import contextlib
 import enum
 import functools
-import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
@@ -23,8 +22,7 @@ from stepjit.framework.registry import (
 )  # fmt: skip
 
 __all__ = [
-    "AggregationMethod", "NoGradient", "NotDifferentiable", "RegisterGradient", "UnconnectedGradients",
-    "custom_gradient", "gradients", "hessians",
+    "AggregationMethod", "NoGradient", "NotDifferentiable", "RegisterGradient", "UnconnectedGradients", "gradients",
 ]  # fmt: skip
 
 Gradient = Any
@@ -60,27 +58,41 @@ def gradients(
 ) -> list[Any]:
     """The derivatives of sum(ys) with respect to each of `xs`, as tensors of the xs' shapes.
 
-    grad_ys: the gradients to start from, one per y; ones by default.
+    grad_ys: the gradients to start from, one per y; ones by default, which complex ys have none of.
     stop_gradients: tensors taken as constants.
     An x that no y depends on gives None, or zeros with `UnconnectedGradients.ZERO`. LookupError when an op on the
     way has no gradient, ValueError or TypeError for ys and grad_ys that don't fit.
     """
-    unconnected = UnconnectedGradients(unconnected_gradients)
+    try:
+        unconnected = UnconnectedGradients(unconnected_gradients)
+    except ValueError:
+        raise ValueError(f"Unknown value for unconnected_gradients: '{unconnected_gradients}'") from None
     sources, targets = _as_list(xs), _as_list(ys)
     graph = get_default_graph()
     with name_scope(name, "gradients", [*targets, *sources]):
         tensors = [convert_to_tensor(_dense(y), name="y") for y in targets]
         wanted = [_source(x) for x in sources]
-        stops = [_source(x) for x in _as_list(stop_gradients)]
+        stops = [] if stop_gradients is None else [x.op for x in _as_list(stop_gradients)]
         starts = _starting_gradients(grad_ys, tensors)
         sweep = _Sweep(graph, tensors, wanted, stops, colocate_gradients_with_ops, gate_gradients, aggregation_method)
         sweep.run(starts)
-        return [sweep.result(x, unconnected) for x in wanted]
+        found = [sweep.result(x) for x in wanted]
+    if unconnected is UnconnectedGradients.ZERO:
+        return [_zeros_for(x) if grad is None else grad for grad, x in zip(found, wanted)]
+    return found
+
+
+def _zeros_for(x: Tensor) -> Tensor:
+    if x.dtype.base_dtype.kind != "o":
+        return apply_op("ZerosLike", x=x, name="zeros_like")
+    zeros = apply_op(
+        "Fill", dims=apply_op("VariableShape", input=x), value=constant(0, dtype=x.op.attrs["dtype"]), name="zeros"
+    )
+    zeros.set_shape(x.op.attrs["shape"])
+    return zeros
 
 
 def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
@@ -90,6 +102,8 @@ def _source(x: Any) -> Tensor:
         return x
     if isinstance(x, IndexedSlices):
         return x.values
+    if isinstance(x, (list, tuple)):
+        raise TypeError(f"xs is to be a list of tensors, not of lists: {x}")
     _check_kind(x)
     source = getattr(x, "_gradient_source", None)
     return convert_to_tensor(x, name="x") if source is None else source()
@@ -119,18 +133,21 @@ def _starting_gradients(grad_ys: Any, ys: Sequence[Tensor]) -> list[Gradient]:
     given = [None] * len(ys) if grad_ys is None else _as_list(grad_ys)
     if len(given) != len(ys):
         raise ValueError(f"Length mismatch. Passed {len(given)} grad_ys for {len(ys)} ys")
-    return [_ones_like(y, i) if grad is None else _checked_start(grad, y) for i, (grad, y) in enumerate(zip(given, ys))]
+    return [
+        _ones_like(y, i) if grad is None else _checked_start(grad, y, i) for i, (grad, y) in enumerate(zip(given, ys))
+    ]
 
 
 def _ones_like(y: Tensor, i: int) -> Tensor:
-    if not _differentiable(y):
-        raise TypeError(
-            f"Gradients of tensors must be floating or complex; y {y.name} has dtype {y.dtype.base_dtype.name}"
-        )
+    dtype = y.dtype.base_dtype
+    if dtype.kind == "c":
+        raise TypeError(f"Gradients of complex tensors ({y}) must set grad_ys (y.dtype = {dtype!r})")
+    if dtype.kind in "so":
+        raise TypeError(f"Tensor {y.name} with type {dtype.name} must be numeric to obtain a default gradient")
     shape = _shape(y)
     name = f"grad_ys_{i}"
     with name_scope(name) as scope:
-        one = constant(1, dtype=y.dtype.base_dtype, name="Const")
+        one = constant(True if dtype.is_bool else 1, dtype=dtype, name="Const")
         return apply_op("Fill", dims=shape, value=one, name=scope)
 
 
@@ -141,17 +158,28 @@ def _shape(tensor: Tensor) -> Tensor:
     return apply_op("Shape", input=tensor)
 
 
-def _checked_start(grad: Any, y: Tensor) -> Gradient:
-    if isinstance(grad, IndexedSlices):
-        values = grad.values
-    else:
-        grad = values = convert_to_tensor(grad, dtype=y.dtype.base_dtype, name="grad_y")
-    ours, wanted = values.dtype.base_dtype, y.dtype.base_dtype
-    if ours.kind != wanted.kind:
-        raise TypeError(f"Gradient type {ours.name} generated for {wanted.name}-valued tensor {y.name} does not match")
-    if isinstance(grad, Tensor) and not y.shape.is_compatible_with(grad.shape):
-        raise ValueError(f"grad_ys of shape {grad.shape} does not fit y {y.name} of shape {y.shape}")
-    return grad
+def _checked_start(grad: Any, y: Tensor, i: int) -> Gradient:
+    if not isinstance(grad, IndexedSlices):
+        grad = convert_to_tensor(grad, name="grad_y")
+    ours, wanted = grad.dtype.base_dtype, y.dtype.base_dtype
+    kind = f"Gradient type {ours.name} generated for"
+    if wanted.kind in "fiu" and ours.kind not in "fiu":
+        raise TypeError(
+            f"{kind} real or integer-valued tensor {y.name} with type {wanted.name} must be real or integer"
+        )
+    if wanted.kind == "c" and ours.kind != "c":
+        raise TypeError(f"{kind} complex-valued tensor {y.name} with type {wanted.name} must be complex")
+    if wanted.kind not in "fiuc":
+        raise TypeError(f"Tensor {y.name} with type {wanted.name} must be numeric to obtain a default gradient")
+    name = f"grad_ys_{i}"
+    if isinstance(grad, Tensor):
+        return apply_op("Identity", input=grad, name=name)
+    parts = {"values": grad.values, "indices": grad.indices, "shape": grad.dense_shape}
+    copies: list[Any] = [
+        None if part is None else apply_op("Identity", input=part, name=f"{name}_{label}")
+        for label, part in parts.items()
+    ]
+    return IndexedSlices(*copies)
 
 
 class _Sweep:
@@ -162,14 +190,14 @@ class _Sweep:
         graph: Graph,
         ys: Sequence[Tensor],
         xs: Sequence[Tensor],
-        stops: Sequence[Tensor],
+        stops: Sequence[Operation],
         colocate: bool,
         gate: bool,
         method: int | None,
     ) -> None:
         self.graph, self.ys, self.colocate, self.gate = graph, ys, colocate, gate
         if method not in (None, 0, 1, 2):
-            raise ValueError(f"Invalid aggregation_method specified {method}.")
+            raise ValueError(f"Invalid `aggregation_method` specified {method}. Accepted values are [0, 1, 2].")
         self.method = method or AggregationMethod.ADD_N
         self.gathered: dict[tuple[Operation, int], list[Gradient]] = {}
         sources = {x.op for x in xs}
@@ -181,7 +209,7 @@ class _Sweep:
                     self.pending[each.op] += 1
         # An x whose own inputs lead to no x ends the walk.
         self.ends = {op for op in sources if not any(each.op in self.pending for each in _inputs(op, graph))}
-        self.ends |= {each.op for each in stops}
+        self.ends |= set(stops)
 
     def run(self, starts: Sequence[Gradient]) -> None:
         for y, start in zip(self.ys, starts):
@@ -192,9 +220,9 @@ class _Sweep:
                 queue.append(op)
         while queue:
             op = queue.popleft()
-            for each, grad in zip(_inputs(op, self.graph), self._input_gradients(op)):
+            for k, (each, grad) in enumerate(zip(_inputs(op, self.graph), self._input_gradients(op))):
                 if grad is not None:
-                    self._gather(each, _shaped(grad, each, op))
+                    self._gather(each, _shaped(grad, each, op, k))
             for each in _inputs(op, self.graph):
                 if each.op in self.pending:
                     self.pending[each.op] -= 1
@@ -204,11 +232,8 @@ class _Sweep:
     def _gather(self, tensor: Tensor, grad: Gradient) -> None:
         self.gathered.setdefault((tensor.op, tensor.value_index), []).append(grad)
 
-    def result(self, x: Tensor, unconnected: UnconnectedGradients) -> Gradient:
-        grad = self._total(x.op, x.value_index)
-        if grad is None and unconnected is UnconnectedGradients.ZERO:
-            return apply_op("ZerosLike", x=x)
-        return grad
+    def result(self, x: Tensor) -> Gradient:
+        return self._total(x.op, x.value_index)
 
     def _total(self, op: Operation, index: int) -> Gradient:
         parts = self.gathered.get((op, index))
@@ -216,7 +241,7 @@ class _Sweep:
             return None
         if len(parts) > 1:
             with self._place(op):
-                parts[:] = [summed(parts, self.method)]
+                parts[:] = [summed(parts, self.method, op.name)]
         return parts[0]
 
     def _place(self, op: Operation) -> Any:
@@ -267,11 +292,6 @@ class _Sweep:
                 continue
             if not isinstance(grad, (Tensor, IndexedSlices)):
                 raise TypeError(f"the gradient of {op.type} gave a {type(grad).__name__} for {each.name}")
-            if grad.dtype.base_dtype is not each.dtype.base_dtype:
-                raise ValueError(
-                    f"Gradient type {grad.dtype.name} generated for op {op.name} "
-                    f"does not match the input's type {each.dtype.name}"
-                )
 
 
 def gradients_between(ys: Sequence[Tensor], xs: Sequence[Tensor], starts: Sequence[Tensor]) -> list[Gradient]:
@@ -279,7 +299,7 @@ def gradients_between(ys: Sequence[Tensor], xs: Sequence[Tensor], starts: Sequen
     graph = get_default_graph()
     sweep = _Sweep(graph, ys, xs, (), False, False, None)
     sweep.run(starts)
-    return [sweep.result(x, UnconnectedGradients.NONE) for x in xs]
+    return [sweep.result(x) for x in xs]
 
 
 def _inputs(op: Operation, graph: Graph) -> Sequence[Tensor]:
@@ -318,41 +338,55 @@ def _ops_between(ends: Sequence[Operation], sources: set[Operation], graph: Grap
     return ordered
 
 
-def _shaped(grad: Gradient, forward: Tensor, op: Operation) -> Gradient:
+def _shaped(grad: Gradient, forward: Tensor, op: Operation, index: int) -> Gradient:
     if isinstance(grad, Tensor) and forward.dtype.base_dtype.kind != "o":
         try:
             grad.set_shape(forward.shape)
         except ValueError:
             raise ValueError(
                 f"Incompatible shapes between op input and calculated input gradient. Forward operation: {op.name}. "
-                f"Original input shape: {forward.shape}. Calculated input gradient shape: {grad.shape}"
+                f"Input index: {index}. Original input shape: {forward.shape}. "
+                f"Calculated input gradient shape: {grad.shape}"
             ) from None
     return grad
 
 
-def summed(parts: Sequence[Gradient], method: int = AggregationMethod.ADD_N) -> Gradient:
-    """All of `parts` added up; slices stay slices when all are."""
+def summed(parts: Sequence[Gradient], method: int = AggregationMethod.ADD_N, label: str = "") -> Gradient:
+    """All of `parts`, the gradients of what is called `label`, added up; slices stay slices when all are."""
     if all(isinstance(part, IndexedSlices) for part in parts):
         return _joined(parts)
     dense = [convert_to_tensor(part) for part in parts]
-    if method == AggregationMethod.EXPERIMENTAL_TREE:
-        total = dense[0]
-        for part in dense[1:]:
-            total = apply_op("AddV2", x=total, y=part, name="add")
-        return total
-    return apply_op("AddN", inputs=dense)
+    if method == AggregationMethod.ADD_N:
+        return _added(dense)
+    with name_scope(label + "_gradient_sum"):
+        return functools.reduce(lambda total, part: apply_op("AddN", inputs=[total, part]), dense)
+
+
+def _added(parts: Sequence[Tensor]) -> Tensor:
+    """The sum, those of each device first."""
+    by_device: dict[str, list[Tensor]] = {}
+    for part in parts:
+        by_device.setdefault(part.device, []).append(part)
+    totals = []
+    for _, group in sorted(by_device.items()):
+        with get_default_graph().colocate_with(group[0].op, ignore_existing=True):
+            totals.append(apply_op("AddN", inputs=group) if len(group) > 1 else group[0])
+    return totals[0] if len(totals) == 1 else apply_op("AddN", inputs=totals)
 
 
 def _joined(parts: Sequence[IndexedSlices]) -> IndexedSlices:
-    axis = constant(0, dtype="int32", name="concat/axis")
-    values = apply_op("ConcatV2", values=[part.values for part in parts], axis=axis, name="concat")
     # int64 where any is: two index dtypes can't be concatenated.
     indices = [part.indices for part in parts]
     if len({each.dtype for each in indices}) > 1:
         indices = [apply_op("Cast", x=each, DstT="int64") for each in indices]
-    rows = apply_op("ConcatV2", values=indices, axis=axis, name="concat")
     shape = next((part.dense_shape for part in parts if part.dense_shape is not None), None)
-    return IndexedSlices(values, rows, shape)
+    return IndexedSlices(_concatenated([part.values for part in parts]), _concatenated(indices), shape)
+
+
+def _concatenated(rows: Sequence[Tensor]) -> Tensor:
+    with name_scope("concat") as scope:
+        axis = constant(0, dtype="int32", name="axis")
+        return apply_op("ConcatV2", values=rows, axis=axis, name=scope)
 
 
 def _gated(grads: Sequence[Gradient]) -> list[Gradient]:
@@ -372,72 +406,3 @@ def _gated(grads: Sequence[Gradient]) -> list[Gradient]:
             is_slices = isinstance(grad, IndexedSlices)
             result.append(IndexedSlices(values, grad.indices, grad.dense_shape) if is_slices else values)
         return result
-
-
-def hessians(
-    ys: Any,
-    xs: Any,
-    name: str = "hessians",
-    colocate_gradients_with_ops: bool = False,
-    gate_gradients: bool = False,
-    aggregation_method: int | None = None,
-) -> list[Tensor]:
-    """The second derivatives of sum(ys) by each x: a tensor of shape x.shape + x.shape each.
-
-    ValueError when an x's static shape isn't fully known.
-    """
-    options = (colocate_gradients_with_ops, gate_gradients, aggregation_method)
-    result = []
-    with name_scope(name, "hessians", [*_as_list(ys), *_as_list(xs)]):
-        for x in _as_list(xs):
-            dims = x.shape.as_list() if x.shape.is_fully_defined() else None
-            if dims is None:
-                raise ValueError(f"hessians needs the static shape of {x}; it is {x.shape}")
-            (first,) = gradients(ys, x, None, "gradients", *options)
-            flat = apply_op("Reshape", tensor=convert_to_tensor(first), shape=[-1])
-            size = functools.reduce(int.__mul__, dims, 1)
-            rows = []
-            for k in range(size):
-                element = apply_op("StridedSlice", input=flat, begin=[k], end=[k + 1], strides=[1], shrink_axis_mask=1)
-                (row,) = gradients(element, x, None, "gradients", *options)
-                rows.append(apply_op("ZerosLike", x=convert_to_tensor(x)) if row is None else convert_to_tensor(row))
-            table = apply_op("Pack", values=rows, axis=0)
-            result.append(apply_op("Reshape", tensor=table, shape=[*dims, *dims]))
-    return result
-
-
-_custom_numbers = itertools.count()
-
-
-def custom_gradient(f: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """Decorator for a function that returns its result and the function of its gradient.
-
-    The second maps the gradients of the results to those of the arguments.
-    """
-    if f is None:
-        return custom_gradient
-
-    @functools.wraps(f)
-    def decorated(*args: Any, **kwargs: Any) -> Any:
-        inputs = [apply_op("Identity", input=convert_to_tensor(arg)) for arg in args]
-        result, function = f(*inputs, **kwargs)
-        is_list = isinstance(result, (list, tuple))
-        outputs = [convert_to_tensor(each) for each in (result if is_list else [result])]
-        kind = f"CustomGradient-{next(_custom_numbers)}"
-
-        @RegisterGradient(kind)
-        def gradient(op: Operation, *grads: Gradient) -> list[Gradient]:
-            own = function(*grads[: len(outputs)])
-            own = list(own) if isinstance(own, (list, tuple)) else [own]
-            if len(own) != len(inputs):
-                raise ValueError(
-                    f"custom_gradient function expected to return {len(inputs)} gradients, but returned {len(own)}"
-                )
-            return [None] * len(outputs) + own
-
-        with get_default_graph().gradient_override_map({"IdentityN": kind}):
-            joined = apply_op("IdentityN", input=[*outputs, *inputs])
-        kept = joined[: len(outputs)]
-        return type(result)(kept) if is_list else kept[0]
-
-    return decorated

@@ -321,10 +321,10 @@ class Graph:
     def gradient_override_map(self, op_type_map: dict[str, str]) -> AttrScope:
         """A block whose ops of the given types have the gradient registered under another name."""
         if not isinstance(op_type_map, dict):
-            raise TypeError("`op_type_map` must be a dictionary mapping strings to strings")
+            raise TypeError("op_type_map must be a dictionary mapping strings to strings")
         for item in op_type_map.items():
             if not all(isinstance(each, str) for each in item):
-                raise TypeError(f"`op_type_map` must map strings to strings, got {item}")
+                raise TypeError(f"op_type_map must be a dictionary mapping strings to strings, got {item}")
         merged = {**getattr(self.local, "overrides", {}), **op_type_map}
 
         def chosen(op: Operation) -> bytes | None:

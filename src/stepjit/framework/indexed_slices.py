@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections import namedtuple
 from typing import Any
 
@@ -74,10 +76,28 @@ class IndexedSlices:
     __repr__ = __str__
 
 
+_MANY = 100_000_000
+"""As many elements of a dense tensor are worth a warning."""
+
+
+def _warn_of_size(dense_shape: Tensor) -> None:
+    from stepjit.framework.constant_value import constant_value
+
+    shape = constant_value(dense_shape)
+    count = 0 if shape is None else math.prod(int(extent) for extent in shape)
+    if count >= _MANY:
+        warnings.warn(
+            f"Converting sparse IndexedSlices to a dense Tensor with {count} elements. "
+            "This may consume a large amount of memory.",
+            stacklevel=3,
+        )
+
+
 def slices_to_tensor(value: IndexedSlices, name: str | None = None) -> Tensor:
     """The dense tensor that `value` stands for; ValueError when its dense shape is unknown."""
     if value.dense_shape is None:
         raise ValueError(f"Tensor conversion requested for IndexedSlices for argument without dense_shape: {value!s}")
+    _warn_of_size(value.dense_shape)
     rows = apply_op("StridedSlice", input=value.dense_shape, begin=[0], end=[1], strides=[1], shrink_axis_mask=1)
     return apply_op("UnsortedSegmentSum", data=value.values, segment_ids=value.indices, num_segments=rows, name=name)
 

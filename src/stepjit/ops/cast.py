@@ -37,11 +37,9 @@ def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
 
 
 @RegisterGradient("Cast")
-def _cast_grad(op: Operation, grad: Tensor) -> Tensor | None:
-    source, target = op.inputs[0].dtype.base_dtype, op.outputs[0].dtype.base_dtype
-    if source.kind in "fc" and target.kind in "fc":
-        return apply_op("Cast", x=grad, DstT=source)
-    return None
+def _cast_grad(op: Operation, grad: Any) -> Any:
+    source, target = op.inputs[0].dtype.base_dtype, grad.dtype.base_dtype
+    return cast(grad, source) if source.kind in "fc" and target.kind in "fc" else None
 
 
 def to_float(x: Any, name: str | None = "ToFloat") -> Any:

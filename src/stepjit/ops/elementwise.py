@@ -75,8 +75,8 @@ def negative(x: Any, name: str | None = None) -> Any:
 
 
 @RegisterGradient("Neg")
-def _neg_grad(op: Operation, grad: Tensor) -> Tensor:
-    return _neg(grad)
+def _neg_grad(op: Operation, grad: Any) -> Any:
+    return -grad if isinstance(grad, IndexedSlices) else _neg(grad)
 
 
 def sign(x: Any, name: str | None = None) -> Any:

@@ -10,6 +10,7 @@ from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit_runtime import dtypes
+from stepjit_runtime.dtypes import DType
 
 
 def is_resource(ref: Any) -> bool:
@@ -188,12 +189,20 @@ def _read_grad(op: Operation, grad: Any) -> Any:
     return grad
 
 
+def _shape_behind(handle: Tensor, dtype: DType) -> Tensor:
+    """The shape of the value behind a handle, a constant where the variable's shape is static."""
+    dims = handle.op.attrs["shape"] if handle.op.type == "VarHandleOp" else None
+    if dims is None or None in dims:
+        return apply_op("VariableShape", input=handle, out_type=dtype)
+    return constant(list(dims), dtype=dtype, shape=[len(dims)], name="Const")
+
+
 @RegisterGradient("ResourceGather")
 def _resource_gather_grad(op: Operation, grad: Tensor) -> Any:
     from stepjit.framework.indexed_slices import IndexedSlices
 
     handle, indices = op.inputs
-    shape = apply_op("VariableShape", input=handle, out_type=dtypes.int32)
+    shape = _shape_behind(handle, dtypes.int32)
     count = apply_op("ExpandDims", input=apply_op("Size", input=indices), dim=0)
     rest = apply_op("StridedSlice", input=shape, begin=[1], end=[0], strides=[1], end_mask=1)
     values_shape = apply_op("ConcatV2", values=[count, rest], axis=0, name="concat")
@@ -206,7 +215,7 @@ def _resource_gather_nd_grad(op: Operation, grad: Tensor) -> Any:
     from stepjit.framework.indexed_slices import IndexedSlices
 
     handle, indices = op.inputs
-    shape = apply_op("VariableShape", input=handle, out_type=indices.dtype.base_dtype)
+    shape = _shape_behind(handle, indices.dtype.base_dtype)
     if indices.dims is not None and len(indices.dims) == 2 and indices.dims[-1] == 1:
         return [IndexedSlices(grad, apply_op("Squeeze", input=indices, squeeze_dims=[-1]), shape), None]
     return [apply_op("ScatterNd", indices=indices, updates=grad, shape=shape), None]

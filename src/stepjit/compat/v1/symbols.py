@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from stepjit.framework.gradients import AggregationMethod, custom_gradient, gradients, hessians, UnconnectedGradients
+from stepjit.framework.custom_gradient import custom_gradient, grad_pass_through
+from stepjit.framework.gradients import AggregationMethod, gradients, UnconnectedGradients
 from stepjit.initializers import (
     constant_initializer, glorot_normal_initializer, glorot_uniform_initializer, ones_initializer,
     orthogonal_initializer, random_normal_initializer, random_uniform_initializer, truncated_normal_initializer,
@@ -47,6 +48,7 @@ from stepjit.ops.elementwise import (
     sinh, sqrt, square, tan, tanh,
 )  # fmt: skip
 from stepjit.ops.fourier import fft, fft2d, fft3d, ifft, ifft2d, ifft3d
+from stepjit.ops.hessians import hessians
 from stepjit.ops.indexing import (
     batch_gather, boolean_mask, gather, gather_nd, one_hot, scatter_nd, slice, strided_slice, tensor_scatter_add,
     tensor_scatter_add as tensor_scatter_nd_add, tensor_scatter_sub, tensor_scatter_sub as tensor_scatter_nd_sub,
