@@ -32,6 +32,8 @@ CASES: list[Case] = [
     of("BroadcastTo", "input", X[:, :1], shape=[2, 3, 5]),
     of("BroadcastTo", "input", X[:, :1], shape=[2, 3, 5], unknown=True, note="of unknown extents"),
     of("Fill", "value", np.array(1.5), dims=[2, 3]),
+    of("LinSpace", "start stop", np.array(1.5), np.array(-0.7), num=5),
+    of("LinSpace", "start stop", np.array(1.5), np.array(-0.7), num=1, note="of one"),
     of("Tile", "input", X, multiples=[2, 3]),
     of("Tile", "input", X, multiples=[1, 2], unknown=True, note="of unknown extents"),
     by("Pack", lambda x, y: tf.raw_ops.Pack(values=[x, y, x], axis=1), X, Y),

@@ -58,6 +58,7 @@ CASES: list[Case] = [
     of("Betainc", "a b x", POS, POS, (UNIT + 1) / 2, none=(0, 1)),
     of("Polygamma", "a x", np.full((3, 5), 2.0), POS, none=(0,)),
     of("Zeta", "x q", POS + 1.5, POS, none=(0,)),
+    by("Pow", lambda x: tf.raw_ops.Pow(x=2.5, y=x) + tf.raw_ops.Pow(x=x, y=3.0), X, note="of constants"),
     by("AddN", lambda x, y: tf.raw_ops.AddN(inputs=[x, y, x * y]), X, Y),
     of("ClipByValue", "t", X, clip_value_min=-0.3, clip_value_max=0.4),
     of("ClipByValue", "t clip_value_min clip_value_max", X, Y[::-1] - 0.4, Y[::-1] + 0.3, note="by all"),

@@ -122,6 +122,9 @@ CASES: list[Case] = [
     by("MaxPool3DGradGrad", lambda g: tf.raw_ops.MaxPool3DGradGrad(
         orig_input=single(SPOTS_3D), orig_output=tf.raw_ops.MaxPool3D(input=single(SPOTS_3D), **_POOL_3D), grad=g,
         **_POOL_3D), single(apart(1, 3, 2, 3, 2))),
+    by("CTCLoss", lambda x: tf.raw_ops.CTCLoss(
+        inputs=x, labels_indices=[[0, 0], [0, 1], [1, 0]], labels_values=[0, 2, 1], sequence_length=[5, 3])[0],
+       normal(5, 2, 4), second=False),
     of("LRN", "input", single(normal(1, 2, 2, 4)), depth_radius=1, alpha=0.5, beta=0.75, second=False),
     *[by(kind, _norm(kind, training), BATCH, SCALE, OFFSET, note="training" if training else "inference")
       for kind in _NORMS for training in (True, False)],

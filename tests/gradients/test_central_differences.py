@@ -31,6 +31,8 @@ ELSEWHERE = {
     "ReadVariableOp": "its input is a handle: test_gradients_run.py",
     "ResourceGather": "its input is a handle: test_gradients_run.py",
     "ResourceGatherNd": "its input is a handle: test_gradients_run.py",
+    "_RowsApart": "rows of loops: test_control_flow_gradients.py",
+    "_RowsTogether": "rows of loops: test_control_flow_gradients.py",
     "_TensorArrayRead": "its input is a buffer: test_tensor_array.py",
     "_TensorArrayRows": "its input is a buffer: test_tensor_array.py",
     "_TensorArrayUnstack": "its output is a buffer: test_tensor_array.py",

@@ -55,6 +55,11 @@ def test_unknown_extents_reduce_by_broadcast_gradient_args(graph):
     assert kinds(graph).count("BroadcastGradientArgs") == 1
 
 
+def test_by_a_constant_exponent():
+    y = tf.constant([1.0, 2.0])
+    assert tf.gradients(tf.pow(2.0, y), y) != [None]
+
+
 def test_same_operand_twice_is_summed_once(graph):
     x = tf.placeholder(tf.float32, [None])
     (g,) = tf.gradients(x * x, x)

@@ -24,8 +24,6 @@ class GraphInference(Inference):
     __slots__ = ("_node", "_tensors")
     building = True
 
-    building = True
-
     def __init__(self, node: Operation, tensors: Sequence[Tensor]) -> None:
         self.op = node.type
         self.attrs = node.attrs

@@ -156,7 +156,16 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None, axis: int
 
 
 lin_space = linspace
-NotDifferentiable("LinSpace")
+
+@RegisterGradient("LinSpace")
+def _linspace_grad(op: Operation, grad: Tensor) -> list[Any]:
+    count = op.inputs[2]
+    kind = grad.dtype.base_dtype
+    # How far each number is on the way to the last.
+    way = apply_op("LinSpace", start=constant(0, dtype=kind), stop=constant(1, dtype=kind), num=count)
+    to_last = apply_op("Mul", x=grad, y=way)
+    shares = (apply_op("Sub", x=grad, y=to_last), to_last)
+    return [*(apply_op("Sum", input=each, reduction_indices=constant([0])) for each in shares), None]
 
 
 # --- diagonals ---

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepjit.framework.apply import apply_op
-from stepjit.framework.constant_value import constant_value
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.indexed_slices import IndexedSlices
 from stepjit.framework.registry import RegisterGradient
@@ -267,9 +266,6 @@ def _pow_grad(op: Operation, grad: Tensor) -> Grads:
     x_, y_, z_ = _conj(x), _conj(y), _conj(z)
     less_one = apply_op("Sub", x=y_, y=constant(1, dtype=y.dtype.base_dtype, name="sub/y"), name="sub")
     dx = _mul(_mul(grad, y_), apply_op("Pow", x=x_, y=less_one))
-    if constant_value(y) is not None:
-        # A constant exponent takes no gradient, so the logarithm is never computed.
-        return unbroadcast(x, y, dx, None)
     zero = _zero_like_scalar(x)
     # Where x is not positive, log(x) has no finite value to give.
     positive = apply_op("NotEqual" if x.dtype.base_dtype.kind == "c" else "Greater", x=x_, y=zero)
