@@ -217,6 +217,20 @@ class StepBuilder:
         node = Node("_Dims", (), (("dims", flat),), (Type(dtype, shape),), after, self.origin)
         return Ref(self._append(node, ("_Dims", flat, dtype, shape)), 0)
 
+    def must_equal(self, a: Extent, b: Extent, message: str) -> bool:
+        """Take two extents for equal, which a check of the step makes sure of; false if they surely are not.
+
+        Of extents that come up in mid-step nothing is checked here.
+        """
+        a, b = self.resolve(a), self.resolve(b)
+        if a == b or is_late(a) or is_late(b):
+            return True
+        if isinstance(a, int) and isinstance(b, int):
+            return False
+        self.checks.append(Check("eq", a, b, message, self.origin))
+        self.unify(a, b)
+        return True
+
     def born_by(self, extent: Extent) -> Node | None:
         """The node whose result tells the extent in mid-step; None for other extents."""
         index = self._births.get(str(extent))

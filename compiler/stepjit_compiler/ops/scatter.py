@@ -12,6 +12,7 @@ from stepjit_compiler.lowering import Check, Composite, Indexed
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import at_least, brief, filled, follows, integers, safe_shape, shape_input
 from stepjit_compiler.ops.gather import checked_places
+from stepjit_compiler.ops.state import differ
 from stepjit_runtime import dtypes
 
 # --- TensorScatterUpdate, TensorScatterAdd, TensorScatterSub, TensorScatterMin, TensorScatterMax ---
@@ -33,11 +34,22 @@ def _updates_shape(x: Inference, target: ShapeLike, indices_input: int, updates_
             f"Dimensions [{depth},{len(target)}) of input[shape={brief(target)}] must match dimensions "
             f"[{lead},{len(updates)}) of updates[shape={brief(updates)}]"
         )
-    for mine, wanted in zip(updates, (*indices[:-1], *target[depth:]), strict=True):
-        x.equal(mine, wanted, message)
+    of_indices = f"[0,{lead}) of indices[shape={brief(indices)}]"
+    of_input = f"[{depth},{len(target)}) of input[shape={brief(target)}]"
+    for first, last, part, a, b in (
+        (0, lead, of_indices, indices[:-1], updates[:lead]),
+        (lead, len(updates), of_input, target[depth:], updates[lead:]),
+    ):
+        for axis, (wanted, mine) in enumerate(zip(a, b, strict=True)):
+            text = message
+            if x.building:
+                there = f"[{first},{last}) of updates[shape={brief(updates)}] = {brief(b)}"
+                text = f"Dimensions {part} = {brief(a)} must match dimensions {there}: {differ(axis, a, b)}"
+            x.equal(mine, wanted, text)
 
 
-def _tensor_scatter_shape(x: Inference) -> list[ShapeLike]:
+def tensor_scatter_shape(x: Inference) -> list[ShapeLike]:
+    """The shape of input 0, which updates (2) at places (1) leave as it is; fails where the updates do not fit."""
     _updates_shape(x, x.shape(0), 1, 2)
     return [x.shape(0)]
 
@@ -120,7 +132,7 @@ for _name, _change in _CHANGES.items():
     define(
         f"TensorScatter{_name}", "tensor: T, indices: Tindices, updates: T -> output: T",
         f"T: type, Tindices: type in {_indices}, bad_indices_policy: string = ''",
-        infer=_tensor_scatter_shape, reference=_tensor_scatter(_change),
+        infer=tensor_scatter_shape, reference=_tensor_scatter(_change),
         lower=Composite(_expand_scatter(_name.lower().encode()), when=_depth_known),
     )  # fmt: skip
 
@@ -128,7 +140,7 @@ for _name, _change in _CHANGES.items():
 define(
     "ScatterNdNonAliasingAdd", "input: T, indices: Tindices, updates: T -> output: T",
     "T: type in number|bool, Tindices: type in index, bad_indices_policy: string = ''",
-    infer=_tensor_scatter_shape, reference=_tensor_scatter(np.add),
+    infer=tensor_scatter_shape, reference=_tensor_scatter(np.add),
     lower=Composite(_expand_scatter(b"add"), when=_depth_known),
 )  # fmt: skip
 

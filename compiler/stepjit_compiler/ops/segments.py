@@ -9,7 +9,7 @@ import numpy as np
 
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lowering import Check, Composite, Indexed, Scatter
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, unchanged
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text, unchanged
 from stepjit_compiler.ops.arguments import as_dtype, at_least, brief, follows, integer, number_input
 from stepjit_compiler.ops.gather import at_text
 from stepjit_runtime import dtypes
@@ -28,7 +28,8 @@ def _unsorted_shape(x: Inference) -> list[ShapeLike]:
     if len(ids) > len(data):
         x.fail(message)
     for mine, wanted in zip(ids, data, strict=False):
-        x.equal(mine, wanted, message)
+        pair = f"{extent_text(wanted)} and {extent_text(mine)}"
+        x.equal(mine, wanted, f"Dimensions must be equal, but are {pair}" if x.building else message)
     return [(count, *data[len(ids) :])]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from stepjit_compiler.lowering import Check, Indexed, Scatter, Update
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, show
 from stepjit_compiler.ops.arguments import at_least
+from stepjit_compiler.ops.scatter import tensor_scatter_shape
+from stepjit_compiler.ops.state import differ
 
 
 # --- _ScatterRows {kind}: data with `data[indices[i]] = kind(data[indices[i]], updates[i])` for each i in order ---
@@ -26,9 +28,9 @@ def check_rows(x: Inference, data: ShapeLike, indices: ShapeLike, updates: Shape
     text = ("Must have updates.shape = indices.shape + params.shape[1:] or updates.shape = [], got "
             f"updates.shape {show(updates)}, indices.shape {show(indices)}, params.shape {show(data)}")  # fmt: skip
     if len(wanted) != len(updates):
-        x.fail(text)
-    for m, n in zip(wanted, updates):
-        x.equal(m, n, text)
+        x.fail(f"Shapes must be equal rank, but are {len(updates)} and {len(wanted)}" if x.building else text)
+    for axis, (m, n) in enumerate(zip(updates, wanted)):
+        x.equal(m, n, differ(axis, updates, wanted) if x.building else text)
 
 
 def _divided(old: np.ndarray, update: np.ndarray) -> np.ndarray:
@@ -144,12 +146,17 @@ def _nd(name: str) -> Update:
         x.op(f"TensorScatter{name}", old, indices, updates),))  # fmt: skip
 
 
+def _nd_of_resource(x: Inference) -> list[ShapeLike]:
+    tensor_scatter_shape(x)
+    return []
+
+
 _POLICY = 'bad_indices_policy: string = ""'
 for _name in ("Update", "Add", "Sub", "Min", "Max"):
     define(f"ScatterNd{_name}", "ref: Ref(T), indices: Tindices, updates: T -> output_ref: Ref(T)",
            f"T: type{'' if _name == 'Update' else ' in number'}, Tindices: type in index, "
            f"use_locking: bool = {_name == 'Update'}, {_POLICY}",
-           infer=lambda x: [x.shape(0)], lower=_nd(_name))  # fmt: skip
+           infer=tensor_scatter_shape, lower=_nd(_name))  # fmt: skip
     define(f"ResourceScatterNd{_name}", "ref: resource, indices: Tindices, updates: T ->",
            f"T: type, Tindices: type in index, use_locking: bool = True, {_POLICY}",
-           infer=lambda x: [], stateful=True, lower=_nd(_name))  # fmt: skip
+           infer=_nd_of_resource, stateful=True, lower=_nd(_name))  # fmt: skip

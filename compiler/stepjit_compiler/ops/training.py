@@ -75,16 +75,20 @@ def optimizer(name: str, slots: str, inputs: str, attrs: str, formula: Formula, 
     gradient = count + next(i for i, each in enumerate(names) if each in ("grad", "delta"))
     full = "T: type in number, use_locking: bool = False" + (f", {attrs}" if attrs else "")
     slot_numbers = tuple(range(count))
+    others = {**dict(enumerate(slots.split())), gradient: names[gradient - count]}
+    differing = {
+        i: f"{others[0]} and {other} do not have the same shape{{have}} {{new}}" for i, other in others.items() if i
+    }
 
     def expand(x: Any, call: Any, *refs: Any) -> Sequence[Any]:
-        for i in (*slot_numbers[1:], gradient):
-            same_shape(x, call, refs[0], refs[i])
+        for i, text in differing.items():
+            same_shape(x, call, refs[0], refs[i], text)
         return formula(Terms(x, refs[0]), call.attrs, *refs)
 
     def infer(x: Inference) -> list[ShapeLike]:
         shape = x.shape(0)
-        for i in (*slot_numbers[1:], gradient):
-            shape = merged(x, shape, x.shape(i))
+        for i, text in differing.items():
+            shape = merged(x, shape, x.shape(i), text)
         return [shape]
 
     _both(f"Apply{name}", slots, inputs, full, infer, Update(slot_numbers, expand))

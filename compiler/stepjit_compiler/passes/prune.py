@@ -14,6 +14,7 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Ref, Slot, Step, Type
 from stepjit_compiler.lowering import Update
+from stepjit_compiler.ops.state import wrong_shape
 from stepjit_compiler.ops.tensor_array_v3 import ARRAYS
 from stepjit_compiler.passes.needed import (
     BRANCHES,
@@ -272,11 +273,11 @@ class Translation:
         if have.dtype is not new.dtype:
             raise OpFailure(f"Assign of {new.dtype.name} to a variable of {have.dtype.name}")
         if _static(have) and have.dims != new.dims and not self._may_reshape(op, have, new):
+            resource = op.type == "AssignVariableOp"
             if len(have.dims) == len(new.dims):
-                self.take(slot, self.builder.op("_FitsVariable", value, shape=have.dims))
+                self.take(slot, self.builder.op("_FitsVariable", value, shape=have.dims, resource=resource))
                 return
-            shapes = f"{opdef.show(have.dims)} rhs shape= {opdef.show(new.dims)}"
-            raise OpFailure(f"Assign requires shapes of both tensors to match. lhs shape= {shapes}")
+            raise OpFailure(wrong_shape(resource, have.dims, new.dims))
         self.take(slot, value)
 
     def take(self, slot: int, value: Ref, missing: Ref | None = None) -> None:

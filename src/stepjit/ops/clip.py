@@ -54,19 +54,22 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
         positive = apply_op("Greater", x=squares, y=0)
         safe = apply_op("Select", condition=positive, t=squares, e=ones_like(squares))
         norm = apply_op("Select", condition=positive, t=apply_op("Sqrt", x=safe), e=squares)
-        scaled = apply_op("Mul", x=values, y=clip_norm, name="mul")
+        limit = apply_op("Maximum", x=convert_to_tensor(clip_norm, dtype=values.dtype.base_dtype), y=0)
+        scaled = apply_op("Mul", x=values, y=limit, name="mul")
         values.shape.assert_is_compatible_with(scaled.shape)
-        divisor = apply_op("Maximum", x=norm, y=clip_norm)
+        divisor = apply_op("Maximum", x=norm, y=limit)
         clipped = apply_op("RealDiv", x=scaled, y=divisor, name="truediv")
         return _like(t, apply_op("Identity", input=clipped, name=scope))
 
 
-def global_norm(t_list: Any, name: str | None = None) -> Tensor | None:
+def global_norm(t_list: Any, name: str | None = None) -> Tensor:
     """The L2 norm of all the tensors together; None entries are left out; TypeError unless `t_list` is a sequence."""
     if not isinstance(t_list, Sequence) or isinstance(t_list, str):
-        raise TypeError("t_list should be a sequence")
+        raise TypeError(f"`t_list` should be a sequence of tensors. Received {type(t_list)}.")
     with name_scope(name, "global_norm", list(t_list)):
         tensors = [_values(t) for t in t_list if t is not None]
+        if not tensors:
+            return apply_op("Identity", input=constant(0.0), name="global_norm")
         halves = [apply_op("L2Loss", t=each) for each in tensors]
         total = reduce_sum(apply_op("Pack", values=halves, axis=0, name="stack"))
         doubled = apply_op("Mul", x=total, y=constant(2, dtype=halves[0].dtype), name="mul")
@@ -81,7 +84,7 @@ def clip_by_global_norm(
     A norm that is not finite makes every element NaN.
     """
     if not isinstance(t_list, Sequence) or isinstance(t_list, str):
-        raise TypeError("t_list should be a sequence")
+        raise TypeError(f"`t_list` should be a sequence of tensors. Received {type(t_list)}.")
     norm = global_norm(t_list, name) if use_norm is None else use_norm
     with name_scope(name, "clip_by_global_norm", [*t_list, clip_norm]):
         norm = convert_to_tensor(norm)

@@ -87,7 +87,10 @@ class Variant:
     def fail_uninitialised(self, number: int) -> NoReturn:
         op = self._op(self.executable.manifest.slots[number].origin)
         if op.type == "VarHandleOp":
-            text = f"Could not find variable {op.name}. This could mean that the variable has been uninitialized."
+            text = (
+                f"Could not find variable {op.name}. This could mean that the variable has been deleted. "
+                "In TF1, it can also mean the variable is uninitialized."
+            )
         else:
             text = f"Attempting to use uninitialized value {op.name}"
         raise op_error(op, OpFailure(text, FAILED_PRECONDITION))

@@ -9,6 +9,7 @@ from stepjit.framework.apply import apply_op
 from stepjit.framework.convert import convert_to_tensor
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Tensor
+from stepjit_runtime import dtypes
 
 
 def binary(kind: str, x: Any, y: Any, name: str | None = None) -> Tensor:
@@ -59,7 +60,7 @@ def natural_exp_decay(
     name: str | None = None,
 ) -> Tensor:
     """learning_rate * exp(-decay_rate * global_step / decay_steps)."""
-    with name_scope(name, "NaturalExpDecay", [learning_rate, global_step]) as scope:
+    with name_scope(name, "ExponentialDecay", [learning_rate, global_step]) as scope:
         rate = start(learning_rate, global_step)
         progress = _progress(rate, global_step, decay_steps, staircase)
         exponent = apply_op("Exp", x=binary("Mul", apply_op("Neg", x=as_dtype_of(decay_rate, rate)), progress))
@@ -103,17 +104,33 @@ def polynomial_decay(
 def piecewise_constant(x: Any, boundaries: Sequence[Any], values: Sequence[Any], name: str | None = None) -> Tensor:
     """values[0] up to boundaries[0], values[1] up to boundaries[1], ..., the last one above.
 
-    ValueError unless there is one more value than boundaries.
+    ValueError unless there is one more value than boundaries, and for dtypes that differ.
     """
     if len(boundaries) != len(values) - 1:
         raise ValueError("The length of boundaries should be 1 less than the length of values")
     with name_scope(name, "PiecewiseConstant", [x]) as scope:
         step = convert_to_tensor(x)
-        result = convert_to_tensor(values[-1])
-        for boundary, value in reversed(list(zip(boundaries, values))):
-            below = binary("LessEqual", step, convert_to_tensor(boundary, dtype=step.dtype.base_dtype))
-            result = apply_op("SelectV2", condition=below, t=as_dtype_of(value, result), e=result)
+        limits = [_boundary(each, step) for each in boundaries]
+        results = [convert_to_tensor(each) for each in values]
+        for each in results:
+            if each.dtype.base_dtype is not results[0].dtype.base_dtype:
+                pair = f"{each.dtype.base_dtype!r} vs {results[0].dtype.base_dtype!r}"
+                raise ValueError(f"Values must have elements all with the same dtype ({pair}).")
+        result = results[-1]
+        for limit, value in reversed(list(zip(limits, results))):
+            below = binary("LessEqual", step, limit)
+            result = apply_op("SelectV2", condition=below, t=value, e=result)
         return apply_op("Identity", input=result, name=scope)
+
+
+def _boundary(value: Any, step: Tensor) -> Tensor:
+    """A boundary as a tensor; an int32 is one of int64 too, but no other dtype may differ from the step's."""
+    boundary, wanted = convert_to_tensor(value), step.dtype.base_dtype
+    if boundary.dtype.base_dtype is wanted:
+        return boundary
+    if (boundary.dtype.base_dtype, wanted) == (dtypes.int32, dtypes.int64):
+        return apply_op("Cast", x=boundary, DstT=wanted)
+    raise ValueError(f"Boundaries ({boundary.dtype.base_dtype!r}) must have the same dtype as x ({wanted!r}).")
 
 
 piecewise_constant_decay = piecewise_constant

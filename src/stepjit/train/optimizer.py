@@ -100,7 +100,7 @@ class Optimizer:
             loss = loss()
         if gate_gradients not in (self.GATE_NONE, self.GATE_OP, self.GATE_GRAPH):
             raise ValueError(
-                "gate_gradients must be one of: Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH. Not "
+                "gate_gradients must be one of: Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH.  Not "
                 f"{gate_gradients}"
             )
         variables = self._variables_for(var_list)
@@ -143,8 +143,11 @@ class Optimizer:
         if not pairs:
             raise ValueError("No variables provided.")
         used = [variable for grad, variable in pairs if grad is not None]
+        for variable in used:
+            if isinstance(variable, Tensor):
+                raise NotImplementedError("Trying to update a Tensor ", variable)
         if not used:
-            names = ([str(variable) for _, variable in pairs],)
+            names = [str(variable) for _, variable in pairs]
             raise ValueError(f"No gradients provided for any variable: {names}.")
         graph = get_default_graph()
         with outermost() as root, root.control_dependencies(None):
@@ -228,8 +231,8 @@ class Optimizer:
         for each in tensors:
             dtype = each.dtype.base_dtype
             if dtype not in self._valid_dtypes():
-                allowed = sorted(each.name for each in self._valid_dtypes())
-                raise ValueError(f"Invalid type {dtype!r} for {each.name}, expected: {allowed}.")
+                allowed = ", ".join(sorted(f"tf.{valid.name}" for valid in self._valid_dtypes()))
+                raise ValueError(f"Invalid type {dtype!r} for {each.name}, expected: [{allowed}].")
 
     def _call_if_callable(self, param: Any) -> Any:
         return param() if callable(param) else param
