@@ -91,9 +91,11 @@ class Room:
             pitch.append(times(b, pitch[-1], each))
         self.image = pitch.pop()
         self.pitch = tuple(reversed(pitch))
-        self.windows: Size = 1
-        for each in self.counts:
-            self.windows = times(b, self.windows, each)
+        self.row: Size = 1
+        """Windows from one position along the first axis to the next."""
+        for each in self.counts[1:]:
+            self.row = times(b, self.row, each)
+        self.windows = times(b, self.row, self.counts[0])
 
 
 def panels(b: Builder, window: Window, vectors: int, body: Callable[[Size, list[Column]], None]) -> None:
