@@ -10,7 +10,11 @@ from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.graph_keys import GraphKeys
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Tensor
+from stepjit.ops.array import rank
 from stepjit.ops.array import shape as shape_of
+from stepjit.ops.cast import cast
+from stepjit.ops.comparison import where
+from stepjit.ops.cond import cond
 from stepjit.ops.creation import ones_like
 from stepjit.ops.cross_entropy import (
     sigmoid_cross_entropy_with_logits,
@@ -18,7 +22,8 @@ from stepjit.ops.cross_entropy import (
     sparse_softmax_cross_entropy_with_logits,
 )
 from stepjit.ops.math import add_n
-from stepjit.ops.reductions import reduce_sum
+from stepjit.ops.reductions import either, reduce_sum
+from stepjit_runtime import dtypes
 
 
 def _op(kind: str, x: Any, y: Any, name: str | None = None) -> Tensor:
@@ -38,7 +43,10 @@ class Reduction:
     @classmethod
     def all(cls) -> tuple[str, ...]:
         """All kinds."""
-        return (cls.NONE, cls.SUM, cls.MEAN, cls.SUM_OVER_BATCH_SIZE, cls.SUM_BY_NONZERO_WEIGHTS)
+        return (
+            cls.NONE, cls.SUM, cls.MEAN, cls.SUM_OVER_BATCH_SIZE, cls.SUM_OVER_NONZERO_WEIGHTS,
+            cls.SUM_BY_NONZERO_WEIGHTS,
+        )  # fmt: skip
 
     @classmethod
     def validate(cls, key: str) -> None:
@@ -73,10 +81,8 @@ def compute_weighted_loss(
     with name_scope(scope, "weighted_loss", [losses, weights]):
         given = convert_to_tensor(losses)
         dtype = given.dtype.base_dtype
-        values = given if dtype.is_floating else apply_op("Cast", x=given, DstT="float32")
-        factor = convert_to_tensor(weights)
-        if factor.dtype.base_dtype is not values.dtype.base_dtype:
-            factor = apply_op("Cast", x=factor, DstT=values.dtype.base_dtype)
+        # All losses are summed up in float32, and given in their own dtype again.
+        values, factor = cast(given, dtypes.float32), cast(weights, dtypes.float32)
         _check_weights(values, factor)
         loss = _op("Mul", values, factor)
         if reduction != Reduction.NONE:
@@ -87,7 +93,8 @@ def compute_weighted_loss(
             elif reduction == _DEFAULT:
                 loss = apply_op("DivNoNan", x=loss, y=_present(values, factor), name="value")
             elif reduction == Reduction.SUM_OVER_BATCH_SIZE:
-                count = apply_op("Cast", x=apply_op("Size", input=values), DstT=values.dtype.base_dtype)
+                with name_scope(None, "num_elements"):
+                    count = apply_op("Cast", x=apply_op("Size", input=values), DstT=values.dtype.base_dtype)
                 loss = apply_op("DivNoNan", x=loss, y=count, name="value")
         if loss.dtype.base_dtype is not dtype:
             loss = apply_op("Cast", x=loss, DstT=dtype)
@@ -219,7 +226,7 @@ def cosine_distance(
     loss_collection: Any = GraphKeys.LOSSES, reduction: str = _DEFAULT, dim: Any = None,
 ) -> Tensor:  # fmt: skip
     """1 - the sum of products along `axis` of vectors of length 1, weighted; ValueError without an axis."""
-    place = dim if axis is None else axis
+    place = either("axis", axis, "dim", dim)
     if place is None:
         raise ValueError("You must specify argument `axis`.")
     with name_scope(scope, "cosine_distance_loss", [predictions, labels, weights]) as inner:
@@ -281,10 +288,19 @@ def sparse_softmax_cross_entropy(
         if x.dims is not None and t.dims is not None and len(t.dims) == len(x.dims) and t.dims[-1] == 1:
             t = apply_op("Squeeze", input=t, squeeze_dims=[-1])
         losses = sparse_softmax_cross_entropy_with_logits(labels=t, logits=x, name="xentropy")
-        factor = convert_to_tensor(weights)
-        if factor.dims is not None and losses.dims is not None and len(factor.dims) == len(losses.dims) + 1:
-            factor = apply_op("Squeeze", input=factor, squeeze_dims=[-1])
+        factor = _of_one_rank(convert_to_tensor(weights), losses)
         return compute_weighted_loss(losses, factor, inner, loss_collection, reduction)
+
+
+def _of_one_rank(weights: Tensor, losses: Tensor) -> Tensor:
+    """The weights without a last dimension that the losses lack."""
+    own, wanted = weights.dims, losses.dims
+    if own is not None and wanted is not None:
+        return apply_op("Squeeze", input=weights, squeeze_dims=[-1]) if len(own) == len(wanted) + 1 else weights
+    if own is not None and (not own or own[-1] not in (1, None)):
+        return weights
+    more = _op("Equal", _op("Sub", rank(weights), rank(losses)), 1)
+    return cond(more, lambda: apply_op("Squeeze", input=weights, squeeze_dims=[-1]), lambda: weights)
 
 
 def mean_pairwise_squared_error(
@@ -293,18 +309,21 @@ def mean_pairwise_squared_error(
     """The mean over pairs of a sample's elements of the squared difference of their errors, summed with weights."""
     with name_scope(scope, "mean_pairwise_squared_error", [predictions, labels, weights]):
         y, t = _pair(labels, predictions)
+        factor = cast(weights, dtypes.float32)
+        _check_weights(t, factor)
         errors = _op("Sub", y, t)
-        axes = list(range(1, len(errors.dims or ())))
-        count = apply_op("Cast", x=apply_op("Size", input=errors), DstT="float32")
-        batch = apply_op("StridedSlice", input=shape_of(errors), begin=[0], end=[1], strides=[1], shrink_axis_mask=1)
-        each = _op("RealDiv", count, apply_op("Cast", x=batch, DstT="float32"))
+        axes = apply_op("Range", start=1, limit=rank(errors), delta=1)
         squares = reduce_sum(apply_op("Square", x=errors), axes, keepdims=True)
+        present = _op("Mul", apply_op("Cast", x=_op("NotEqual", factor, 0.0), DstT="float32"), ones_like(errors))
+        each = reduce_sum(present, axes, keepdims=True)
+        pairs = _op("Maximum", _op("Sub", each, 1.0), 0.0)
+        first = apply_op("DivNoNan", x=squares, y=pairs, name="value")
         square_of_sum = apply_op("Square", x=reduce_sum(errors, axes, keepdims=True))
-        pairs = _op("Sub", each, constant(1.0))
-        first = apply_op("DivNoNan", x=squares, y=pairs)
-        second = apply_op("DivNoNan", x=square_of_sum, y=_op("Mul", each, pairs))
+        second = apply_op("DivNoNan", x=square_of_sum, y=_op("Mul", each, pairs), name="value")
         per_sample = _op("Mul", 2.0, _op("Sub", first, second))
-        loss = reduce_sum(_op("Mul", per_sample, weights))
+        loss = reduce_sum(_op("Mul", per_sample, factor))
+        some = _op("Greater", reduce_sum(each), 0.0)
+        loss = where(some, loss, apply_op("ZerosLike", x=loss), name="value")
         add_loss(loss, loss_collection)
         return loss
 

@@ -302,7 +302,8 @@ define("BatchNormWithGlobalNormalization", "t: T, m: T, v: T, beta: T, gamma: T 
 
 
 # --- LRN, LRNGrad: over the channels up to depth_radius away on either side ---
-_LRN = "depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: float = 0.5, T: type in float = float32"
+_LRN = "depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0, beta: float = 0.5, "
+_LRN += "T: type in float16|bfloat16|float32 = float32"
 
 
 def _band(depth: int, radius: int, dtype: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from stepjit.framework.scopes import name_scope
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.broadcasting import static_shape
 from stepjit.ops.reductions import either
+from stepjit_runtime.errors import InvalidArgumentError
 
 Grads = Sequence[Any]
 
@@ -184,9 +185,8 @@ def _over_axis(kind: str, logits: Any, axis: Any, dim: Any, name: str | None) ->
         return apply_op(kind, logits=x, name=name)
     rank = len(x.dims)
     if not -rank <= axis < rank:
-        raise ValueError(
-            f"`axis` (currently {axis}) must be in the range [-{rank}, {rank}) where {rank} is rank of input."
-        )
+        text = f"`dim` must be in the range [-{rank}, {rank}) where {rank} is the number of dimensions in the input."
+        raise InvalidArgumentError(None, None, f"{text} Received: dim={axis}")
     order = list(range(rank))
     order[axis], order[-1] = order[-1], order[axis]
     perm = constant(order, dtype="int32")

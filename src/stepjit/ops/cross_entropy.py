@@ -52,6 +52,8 @@ def softmax_cross_entropy_with_logits_v2(
         rank = None if precise.dims is None else len(precise.dims)
         if axis != -1 and rank is None:
             raise ValueError("a cross entropy over an axis other than the last needs a static rank")
+        if rank is not None and not -rank <= axis < rank:
+            raise ValueError(f"axis {axis} must be in the range [-{rank}, {rank}) of the logits' dimensions")
         if rank is not None and axis not in (-1, rank - 1):
             order = list(range(rank))
             order.append(order.pop(axis % rank))
@@ -86,11 +88,12 @@ def _softmax_cross_entropy_grad(op: Operation, grad: Tensor, grad_of_grad: Tenso
 def softmax_cross_entropy_with_logits(
     labels: Any = None, logits: Any = None, dim: Any = -1, name: str | None = None, axis: Any = None
 ) -> Tensor:  # fmt: skip
-    """As the _v2, with the labels taken as constants."""
+    """As the _v2, with the labels taken as constants; ValueError for an `axis` beside `dim`, which has a default."""
+    axis = either("axis", axis, "dim", dim)
     _named_only("softmax_cross_entropy_with_logits", labels, logits)
     with name_scope(name, "softmax_cross_entropy_with_logits_sg", [logits, labels]) as scope:
         fixed = apply_op("StopGradient", input=labels, name="labels_stop_gradient")
-    return softmax_cross_entropy_with_logits_v2(fixed, logits, axis=dim if axis is None else axis, name=scope)
+    return softmax_cross_entropy_with_logits_v2(fixed, logits, axis=axis, name=scope)
 
 
 def sparse_softmax_cross_entropy_with_logits(
@@ -110,10 +113,10 @@ def sparse_softmax_cross_entropy_with_logits(
                 f"labels.shape={y.shape} of rank {len(y.dims)} and logits.shape={x.shape} of rank {len(x.dims)}"
             )
         if x.dims is not None and len(x.dims) == 2:
-            loss, _ = apply_op("SparseSoftmaxCrossEntropyWithLogits", features=precise, labels=y)
+            loss, _ = apply_op("SparseSoftmaxCrossEntropyWithLogits", features=precise, labels=y, name=name)
         else:
-            flat = apply_op("Reshape", tensor=y, shape=[-1])
-            loss, _ = apply_op("SparseSoftmaxCrossEntropyWithLogits", features=_flattened(precise), labels=flat)
+            flat, rows = apply_op("Reshape", tensor=y, shape=[-1]), _flattened(precise)
+            loss, _ = apply_op("SparseSoftmaxCrossEntropyWithLogits", features=rows, labels=flat, name=name)
             loss = apply_op("Reshape", tensor=loss, shape=shape_of(y))
             loss.set_shape(y.shape)
         return apply_op("Cast", x=loss, DstT=x.dtype.base_dtype) if narrow else loss
