@@ -104,6 +104,13 @@ DataLossError = _error("DataLossError", DATA_LOSS, "Data is lost or damaged beyo
 UnauthenticatedError = _error("UnauthenticatedError", UNAUTHENTICATED, "The caller did not say who it is.")
 
 
+class GraphArgumentError(InvalidArgumentError, ValueError):  # type: ignore[misc, valid-type]
+    """An op of the graph can't take what it gets, whatever is fed, and so is not made.
+
+    TensorFlow reports a part of this when the graph is built, as a ValueError, the rest only in the step.
+    """
+
+
 class InaccessibleTensorError(ValueError):
     """The tensor lives where this graph can't reach it."""
 

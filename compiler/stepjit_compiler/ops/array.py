@@ -443,11 +443,11 @@ def _reverse_sequence_shape(x: Inference) -> list[ShapeLike]:
     for name, axis in (("seq_dim", seq), ("batch_dim", batch)):
         if axis >= len(shape):
             x.fail(f"{name} must be < input rank, but got {axis} vs. {len(shape)}")
-    x.equal(
+    extent = x.equal(
         length, shape[batch],
         f"Length of seq_lens != input.dims({batch}), ({length} vs. {shape[batch]})",
     )  # fmt: skip
-    return [shape]
+    return [(*shape[:batch], extent, *shape[batch + 1 :])]
 
 
 def _reverse_sequence(call: Call, x: np.ndarray, lengths: np.ndarray) -> np.ndarray:

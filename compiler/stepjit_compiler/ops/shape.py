@@ -119,6 +119,8 @@ def _missing_extent(
     if rest == 0:
         # Zeros on both sides cancel: what is left of each side decides.
         if source is None or count != 0:
+            x.equal(count, 0, f"Cannot reshape a tensor with {extent_text(count)} elements to shape {show(target)}, "
+                              "which has none")  # fmt: skip
             return 0 if target[hole] == -1 else None
         inside = _without_zeros(source)
         outside = _without_zeros(tuple(extent for k, extent in enumerate(target) if k != hole))

@@ -56,7 +56,7 @@ def transpose_of_nothing(x: StepBuilder, node: Node) -> Result:
     if perm is None:
         return None
     extents = x.type(node.inputs[0]).dims
-    moved = [k for k in perm if extents[k] != 1]
+    moved = [k % len(perm) for k in perm if extents[k] != 1]
     return reshaped(x, node.inputs[0], node.types[0].dims) if moved == sorted(moved) else None
 
 

@@ -233,6 +233,10 @@ def _find_list_types(plan: _Plan, waiting: Sequence[tuple[int, Arg, Any]], attrs
             )
         if arg.list_attr is not None:
             continue
+        if not values and arg.type_attr is not None and arg.type_attr not in attrs:
+            raise ValueError(
+                f"List argument '{arg.name}' to '{plan.op_def.name}' Op with length 0 shorter than minimum length 1."
+            )
         count = attrs.setdefault(arg.count_attr, len(values))  # type: ignore[arg-type]
         if count != len(values):
             raise ValueError(

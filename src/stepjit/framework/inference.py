@@ -10,6 +10,7 @@ import numpy as np
 
 from stepjit_compiler.opdef import Call, Inference, show
 from stepjit_runtime.dtypes import DType
+from stepjit_runtime.errors import GraphArgumentError
 
 if TYPE_CHECKING:
     from stepjit.framework.tensor import Operation, Tensor
@@ -70,7 +71,8 @@ class GraphInference(Inference):
     def fail(self, message: str) -> NoReturn:
         node = self._node
         shapes = ", ".join(show(tensor.dims) for tensor in self._tensors)
-        raise ValueError(f"{message} for '{node.name}' (op: '{node.type}') with input shapes: {shapes}.")
+        text = f"{message} for '{node.name}' (op: '{node.type}') with input shapes: {shapes}."
+        raise GraphArgumentError(None, None, text)
 
     def equal(self, a: Any, b: Any, message: str) -> Any:
         if a is None:

@@ -338,7 +338,7 @@ def _split_v_grad(op: Operation, *grads: Any) -> Grads:
 
 def stack(values: Any, axis: int = 0, name: str | None = "stack") -> Tensor:
     """Tensors of one shape along a new dimension; ValueError when `axis` is out of range."""
-    if axis == 0 and not _holds_tensors(values):
+    if axis == 0 and (isinstance(values, Tensor) or not _holds_tensors(values)):
         try:
             tensor = convert_to_tensor(values)
         except (TypeError, ValueError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stepjit.framework.apply import apply_op
+from stepjit.framework.apply import apply_op, convert_to_tensor_dtype
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
 from stepjit.framework.scopes import name_scope
@@ -118,13 +118,17 @@ def range(
         start, limit = 0, start
     with name_scope(name, "Range", [start, limit, delta]) as scope:
         wanted = None if dtype is None else as_dtype(dtype)
-        values = [
-            each if isinstance(each, Tensor) else convert_to_tensor(each, dtype=wanted, name=label)
-            for each, label in ((start, "start"), (limit, "limit"), (delta, "delta"))
-        ]
+        labelled = ((start, "start"), (limit, "limit"), (delta, "delta"))
+        plain = (int, float, np.generic, np.ndarray)
+        given = [each if isinstance(each, plain) else convert_to_tensor(each, name=label) for each, label in labelled]
         if wanted is None:
             order = [dtypes.int32, dtypes.int64, dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64]
-            wanted = max((each.dtype.base_dtype for each in values), key=order.index)
+            wanted = max(
+                (each.dtype.base_dtype if isinstance(each, Tensor) else convert_to_tensor_dtype(each) for each in given),
+                key=order.index,
+            )
+        values = [convert_to_tensor(each, None if isinstance(each, Tensor) else wanted, label)
+                  for each, (_, label) in zip(given, labelled)]  # fmt: skip
         low, high, step = (
             each if each.dtype.base_dtype is wanted else apply_op("Cast", x=each, DstT=wanted) for each in values
         )

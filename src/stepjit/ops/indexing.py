@@ -20,6 +20,7 @@ from stepjit.framework.stack import get_default_graph
 from stepjit.framework.tensor import Operation, Tensor
 from stepjit.ops.array import shape as shape_of
 from stepjit.ops.broadcasting import static_shape, unbroadcast
+from stepjit.ops.creation import sequence_mask
 from stepjit.ops.reductions import reduce_prod
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import as_dtype
@@ -230,6 +231,8 @@ def gather(
             rest = params.shape[1:]
             value.set_shape(rows.shape.concatenate(rest))
         return apply_op("Identity", input=value)
+    if not isinstance(axis, Tensor) and axis == 0:
+        batch_dims = 0  # as in TF, where an axis of 0 is asked for and no other
     return apply_op("GatherV2", params=params, indices=indices, axis=axis, batch_dims=batch_dims, name=name)
 
 
@@ -433,6 +436,35 @@ def boolean_mask(tensor: Any, mask: Any, name: str | None = "boolean_mask", axis
         line = apply_op("Reshape", tensor=flags, shape=[-1]) if count > 1 else flags
         chosen = apply_op("Squeeze", input=apply_op("Where", input=line), squeeze_dims=[1])
         return apply_op("GatherV2", params=flat, indices=chosen, axis=place)
+
+
+def repeat(input: Any, repeats: Any, axis: int | None = None, name: str | None = None) -> Tensor:
+    """Each element along `axis` (of the flattened input by default) as often as `repeats`, a number or one for each."""
+    with name_scope(name, "Repeat", [input, repeats]):
+        x = convert_to_tensor(input, name="input")
+        counts = convert_to_tensor(repeats, dtype_hint="int32", name="repeats")
+        if axis is None:
+            x, axis = apply_op("Reshape", tensor=x, shape=[-1]), 0
+        if x.dims is None:
+            raise ValueError("repeating along an axis needs a static rank")
+        rank = len(x.dims)
+        if not -rank <= axis < rank:
+            raise ValueError(f"axis {axis} is out of bounds for a tensor of rank {rank}")
+        axis %= rank
+        extent = apply_op("StridedSlice", input=shape_of(x), begin=[axis], end=[axis + 1], strides=[1])
+        if counts.dims is not None and len(counts.dims) == 1 and counts.dims[0] != 1:
+            TensorShape([x.dims[axis]]).assert_is_compatible_with(counts.shape)
+        each = apply_op("BroadcastTo", input=counts, shape=extent)
+        mask = sequence_mask(each, apply_op("Max", input=each, reduction_indices=[0]))
+        rows = apply_op(
+            "StridedSlice", input=apply_op("Where", input=mask), begin=[0, 0], end=[0, 1], strides=[1, 1], begin_mask=1,
+            end_mask=1, shrink_axis_mask=2,
+        )  # fmt: skip
+        result = apply_op("GatherV2", params=x, indices=rows, axis=axis)
+        number, have = constant_value(counts), x.dims[axis]
+        if number is not None and number.size == 1 and have is not None:
+            result.set_shape((*x.dims[:axis], have * int(number.item()), *x.dims[axis + 1 :]))
+        return result
 
 
 def one_hot(

@@ -39,9 +39,9 @@ def matmul(
         if transpose_b and adjoint_b:
             raise ValueError("Only one of `transpose_b` and `adjoint_b` can be True.")
         if not isinstance(a, Tensor) and isinstance(b, Tensor):
-            a = convert_to_tensor(a, dtype=b.dtype.base_dtype, name="a")
+            a = convert_to_tensor(a, dtype_hint=b.dtype.base_dtype, name="a")
         a = convert_to_tensor(a, name="a")
-        b = convert_to_tensor(b, dtype=a.dtype.base_dtype, name="b")
+        b = convert_to_tensor(b, dtype_hint=a.dtype.base_dtype, name="b")
         if a.dims is None or b.dims is None or len(a.dims) > 2 or len(b.dims) > 2:
             # The batched op knows adjoints only, so a complex operand is conjugated first.
             a, b = (_conj(a) if transpose_a else a), (_conj(b) if transpose_b else b)

@@ -352,6 +352,8 @@ def _along_last(values: Any, axis: int, direction: str) -> tuple[Tensor, list[in
         return x, None
     if x.dims is None:
         raise ValueError("sorting along an axis other than the last needs a static rank")
+    if not -len(x.dims) <= axis < len(x.dims):
+        raise ValueError(f"axis {axis} is out of bounds for a tensor of rank {len(x.dims)}")
     order = list(range(len(x.dims)))
     order[axis], order[-1] = order[-1], order[axis]
     return apply_op("Transpose", x=x, perm=order), order

@@ -50,7 +50,8 @@ from stepjit.ops.elementwise import (
 from stepjit.ops.fourier import fft, fft2d, fft3d, ifft, ifft2d, ifft3d
 from stepjit.ops.hessians import hessians
 from stepjit.ops.indexing import (
-    batch_gather, boolean_mask, gather, gather_nd, one_hot, scatter_nd, slice, strided_slice, tensor_scatter_add,
+    batch_gather, boolean_mask, gather, gather_nd, one_hot, repeat, scatter_nd, slice, strided_slice,
+    tensor_scatter_add,
     tensor_scatter_add as tensor_scatter_nd_add, tensor_scatter_sub, tensor_scatter_sub as tensor_scatter_nd_sub,
     tensor_scatter_update, tensor_scatter_update as tensor_scatter_nd_update,
 )  # fmt: skip
