@@ -415,3 +415,28 @@ def test_chains_of_updates() -> None:
         session.run(v.initializer)
         session.run(step)
         assert session.run(v) == 2001.0
+
+
+@pytest.mark.parametrize("kind", [ValueError, INVALID])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: tf.reshape(x, [4, -1, 0]),
+        lambda x: tf.reshape(x, [-1, -1]),
+        lambda x: tf.transpose(x, [0, 0]),
+        lambda x: tf.cumsum(x, 2),
+        lambda x: tf.slice(x, [0, 0], [3, 1]),
+        lambda x: tf.argmax(x[:0], 0),
+    ],
+)
+def test_what_can_not_be_right_is_an_error_of_the_graph(build: Callable[[Any], Any], kind: Any) -> None:
+    # TF reports some of these when the graph is built, some in the step: both ways to catch them work.
+    with pytest.raises(kind):
+        build(tf.constant([[1, 2, 3], [4, 5, 6]]))
+
+
+def test_a_transpose_by_negative_axes() -> None:
+    x = tf.placeholder(tf.int32, [None, None, None])
+    given = np.arange(24).reshape(2, 3, 4)
+    with tf.Session() as session:
+        np.testing.assert_array_equal(session.run(tf.transpose(x, [-1, 0, 1]), {x: given}), given.transpose(2, 0, 1))

@@ -60,3 +60,25 @@ def test_what_a_mask_leaves_goes_on_natively() -> None:
     assert shape.tolist() == [len(rows), 3]
     np.testing.assert_array_equal(slope, np.where(given[:, :1] > 0, 2 * given, 0))
     assert none[0].shape == (0,) and not none[2].any()
+
+
+@pytest.mark.parametrize(
+    ("repeats", "axis"), [(2, None), ([1, 2], 0), (2, 1), ([1, 0, 3], -1), ([0], 1), ([2, 0, 1, 1, 0, 5], None)]
+)
+def test_repeat(repeats: Any, axis: int | None) -> None:
+    tf.reset_default_graph()
+    x = tf.placeholder(tf.int32, [None, 3])
+    given = np.arange(6).reshape(2, 3)
+    with tf.Session() as session:
+        result = session.run(tf.repeat(x, repeats, axis), {x: given})
+    expected = np.repeat(given, repeats, axis)
+    np.testing.assert_array_equal(result, expected)
+    if isinstance(repeats, int):
+        assert tf.repeat(tf.zeros([2, 3]), repeats, axis).shape == expected.shape
+
+
+def test_repeats_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="incompatible"):
+        tf.repeat(tf.zeros([3]), [1, 2])
+    with pytest.raises(ValueError, match="axis 2 is out of bounds"):
+        tf.repeat(tf.zeros([3, 1]), 2, axis=2)

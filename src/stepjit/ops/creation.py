@@ -123,10 +123,8 @@ def range(
         given = [each if isinstance(each, plain) else convert_to_tensor(each, name=label) for each, label in labelled]
         if wanted is None:
             order = [dtypes.int32, dtypes.int64, dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64]
-            wanted = max(
-                (each.dtype.base_dtype if isinstance(each, Tensor) else convert_to_tensor_dtype(each) for each in given),
-                key=order.index,
-            )
+            kinds = (each.dtype if isinstance(each, Tensor) else convert_to_tensor_dtype(each) for each in given)
+            wanted = max((kind.base_dtype for kind in kinds), key=order.index)
         values = [convert_to_tensor(each, None if isinstance(each, Tensor) else wanted, label)
                   for each, (_, label) in zip(given, labelled)]  # fmt: skip
         low, high, step = (
