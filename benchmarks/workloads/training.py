@@ -173,4 +173,60 @@ class Embedding(Workload):
         return [loss]
 
 
-WORKLOADS = (Training(32), Training(128), Embedding())
+class SparseAdagrad(Embedding):
+    """As above, by Adagrad: gradients of rows looked up more than once are added up before the rows are updated."""
+
+    name = "embedding_adagrad"
+    title = "embedding 10,000x64, 128 lookups, Adagrad"
+    tolerance = 1e-4
+
+    def inputs(self, rng: np.random.Generator) -> Arrays:
+        table = (rng.normal(size=(10_000, 64)) * 0.1).astype(np.float32)
+        ids = np.minimum(rng.zipf(1.3, 128), 10_000) - 1
+        return ids.astype(np.int32), rng.normal(size=128).astype(np.float32), table
+
+    def graph(self, tf: Any, inputs: Arrays, *placeholders: Any) -> Sequence[Any]:
+        ids, target = placeholders
+        rows = tf.nn.embedding_lookup(tf.Variable(inputs[2]), ids)
+        loss = tf.reduce_mean(tf.square(tf.reduce_sum(rows, 1) - target))
+        return [loss, tf.train.AdagradOptimizer(0.01, 0.1).minimize(loss)]
+
+    def jax(self, inputs: Arrays) -> Mapping[str, Call]:
+        import jax
+        import jax.numpy as jnp
+
+        def update(state: Any, ids: Any, target: Any) -> Any:
+            table, total = state
+            loss, grads = jax.value_and_grad(lambda rows: jnp.mean((rows.sum(1) - target) ** 2))(table[ids])
+            distinct, places = jnp.unique(ids, return_inverse=True, size=ids.size, fill_value=table.shape[0])
+            sums = jnp.zeros_like(grads).at[places].add(grads)
+            total = total.at[distinct].add(sums * sums, mode="drop")
+            step = 0.01 * sums * jax.lax.rsqrt(total[jnp.minimum(distinct, table.shape[0] - 1)])
+            return (table.at[distinct].add(-step, mode="drop"), total), loss
+
+        fast = jax.jit(update, donate_argnums=0)
+        held = [(jnp.array(inputs[2]), jnp.full(inputs[2].shape, 0.1, jnp.float32))]
+
+        def step(ids: Any, target: Any) -> Any:
+            held[0], loss = fast(held[0], ids, target)
+            return loss
+
+        return {"jit": (step, inputs[:2])}
+
+    def numba(self, inputs: Arrays) -> Mapping[str, Call]:
+        return {}
+
+    def expected(self, *inputs: Any) -> Sequence[np.ndarray] | None:
+        ids, target, table = inputs[0], inputs[1].astype(float), inputs[2].astype(float)
+        total = np.full_like(table, 0.1)
+        for _ in range(self.steps):
+            errors = table[ids].sum(1) - target
+            loss = np.mean(errors * errors)
+            sums = np.zeros_like(table)
+            np.add.at(sums, ids, 2 / len(ids) * errors[:, None])
+            total += sums * sums
+            table -= 0.01 * sums / np.sqrt(total)
+        return [loss]
+
+
+WORKLOADS = (Training(32), Training(128), Embedding(), SparseAdagrad())
