@@ -4,4 +4,5 @@
 
 from __future__ import annotations
 
-from stepjit.compat.v1.contrib import lookup, rnn
+from stepjit.compat.v1 import distributions as distributions
+from stepjit.compat.v1.contrib import layers, lookup, rnn
