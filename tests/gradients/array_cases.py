@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from differences import Case, by, of
 from samples import CUBE, NONE, ROW, C, D, X, Y, apart, normal
@@ -19,7 +21,24 @@ _SLICES = {
 _INDICES = [[2], [0], [2]]
 _BANDS = {"align": "LEFT_RIGHT", "k": [-1, 1]}
 
+
+
+def _conditional(taken: bool) -> Any:
+    """A conditional of an imported graph: y only counts on one side, and inside that there is another."""
+
+    def build(x: Any, y: Any) -> Any:
+        chosen = tf.placeholder_with_default(taken, [])
+        (x0, x1), (y0, _) = (tf.raw_ops.Switch(data=each, pred=chosen) for each in (x, y))
+        inner = tf.raw_ops.Switch(data=x0 * y0, pred=tf.raw_ops.Switch(data=tf.reduce_all(x > -9.0), pred=chosen)[0])
+        product = tf.raw_ops.Merge(inputs=[inner[0], tf.sin(inner[1])])[0]
+        return tf.raw_ops.Merge(inputs=[product * x0, tf.exp(x1)])[0]
+
+    return build
+
+
 CASES: list[Case] = [
+    by("Switch", _conditional(True), X, Y),
+    by("Merge", _conditional(False), X, Y),
     of("Reshape", "tensor", CUBE, shape=[4, -1]),
     of("Reshape", "tensor", CUBE, shape=[-1], unknown=True, note="of unknown extents"),
     of("Reshape", "tensor", NONE, shape=[2, 0, 3], note="of nothing"),

@@ -29,6 +29,8 @@ ELSEWHERE = {
     "PreventGradient": "its gradient is an error: test_gradients_build.py",
     "RandomGamma": "draws anew in each run: test_gradients_run.py",
     "ReadVariableOp": "its input is a handle: test_gradients_run.py",
+    "RefMerge": "its inputs are variables: test_gradients_run.py",
+    "RefSwitch": "its input is a variable: test_gradients_run.py",
     "ResourceGather": "its input is a handle: test_gradients_run.py",
     "ResourceGatherNd": "its input is a handle: test_gradients_run.py",
     "_RowsApart": "rows of loops: test_control_flow_gradients.py",

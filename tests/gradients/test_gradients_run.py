@@ -85,6 +85,18 @@ def test_by_handles_as_by_values(session: Any, read: Any) -> None:
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
 
 
+def test_variables_in_conditionals_of_imported_graphs(session: Any) -> None:
+    a, b = tf.Variable(2.0, use_resource=False), tf.Variable(3.0, use_resource=False)
+    chosen = tf.placeholder(tf.bool, [])
+    sides = [tf.raw_ops.RefSwitch(data=each._ref(), pred=chosen) for each in (a, b)]
+    merged = tf.raw_ops.RefMerge(inputs=[sides[0][0], sides[1][1]])[0]
+    y = merged * merged
+    grads = tf.gradients(y, [a, b])
+    session.run(tf.global_variables_initializer())
+    assert session.run([y, *grads], {chosen: False}) == [4.0, 4.0, 0.0]
+    assert session.run([y, *grads], {chosen: True}) == [9.0, 0.0, 6.0]
+
+
 def test_gamma_draws_move_with_their_shape_parameter(session: Any) -> None:
     alpha = tf.constant([0.7, 2.5], tf.float64)
     draw = tf.random_gamma([5], alpha, dtype=tf.float64, seed=3)
@@ -106,3 +118,10 @@ def test_fake_quantisation_is_straight_inside(session: Any, per_channel: bool) -
     assert np.sum(by_low) == np.sum(by_high) == 1
     (args,) = tf.gradients(tf.fake_quant_with_min_max_args(x, -1.0, 1.0), x)
     assert session.run(args).tolist() == [[0, 1], [1, 0], [1, 1]]
+
+
+def test_loops_of_imported_graphs_have_no_gradient(session: Any) -> None:
+    x = tf.constant(1.0)
+    entered = tf.raw_ops.Enter(data=x, frame_name="loop")
+    with pytest.raises(LookupError, match="Exit"):
+        tf.gradients(tf.raw_ops.Exit(data=entered), x)

@@ -148,4 +148,5 @@ from stepjit.ops.map_fn import foldl, foldr, map_fn, scan
 from stepjit.ops.tensor_array import TensorArray
 from stepjit.ops.while_loop import while_loop
 from stepjit.variables import Variable
-from stepjit.ops import cond_gradient as _cond_gradient, operators as _operators, while_gradient as _while_gradient
+from stepjit.ops import cond_gradient as _cond_gradient, operators as _operators, switch_gradient as _switch_gradient
+from stepjit.ops import while_gradient as _while_gradient
