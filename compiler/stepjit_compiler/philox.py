@@ -244,6 +244,14 @@ def gamma(source: Source, alphas: np.ndarray) -> np.ndarray:
     return found
 
 
+def largest(dtype: np.dtype[Any]) -> float:
+    """The largest float64 that a dtype holds."""
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).max)
+    top = float(np.iinfo(dtype).max)
+    return top if int(top) <= np.iinfo(dtype).max else math.nextafter(top, 0)
+
+
 def poisson(source: Source, rates: np.ndarray, top: float) -> np.ndarray:
     """float64: a Poisson draw for each of the flat `rates`, none above `top`; what has no distribution stays itself."""
     rates = np.asarray(rates, np.float64)

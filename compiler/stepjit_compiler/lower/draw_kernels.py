@@ -11,10 +11,12 @@ from stepjit_compiler.lower.index import Index, LoopVar
 from stepjit_compiler.lower.moves import nest
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.random_source import BLOCKS, Source
-from stepjit_compiler.lower.sweep import serial
+from stepjit_compiler.lower.sweep import serial, vectorised
 from stepjit_runtime import dtypes
 
 _SCRATCH = Value("%scratch", None)
+COUNTED = 64
+"""Up to so many classes are all looked at for every sample."""
 
 # --- Classes ---
 
@@ -26,23 +28,15 @@ def emit_classes(point: Point, i: int, source: Source) -> Extent:
     """
     b, node = point.b, point.step.nodes[i]
     rows, classes = point.step.type(node.inputs[0]).dims
-    samples, out = node.types[0].dims[1], node.types[0].dtype
-    shared = philox.keys(b, source.key, source.counter_hi, 1)
+    samples = node.types[0].dims[1]
     count = point.extent(classes)
-    last = b.sub(count, b.int64(1))
+    together = not isinstance(samples, int) or samples >= BLOCKS // 2
+    draw = _Choice(point, i, source, count, BLOCKS if together else 1)
 
     def row(var: LoopVar, carried: list[Value]) -> list[Value]:
         _running_totals(point, node.inputs[0], point.var(var), classes)
-        whole = b.load(b.offset(_SCRATCH, dtypes.float64, last), dtypes.float64)
-
-        def sample(each: LoopVar, inner: list[Value]) -> list[Value]:
-            number = point.var(var) * samples + point.var(each)
-            threshold = b.exact_mul(_uniform(b, source, shared, point.value(number)), whole)
-            found = _first_above(b, threshold, count)
-            point.store_at(b.convert(found, out), point.pointer(Ref(i, 0)), number)
-            return inner
-
-        serial(point, samples, sample)
+        whole = b.load(b.offset(_SCRATCH, dtypes.float64, b.sub(count, b.int64(1))), dtypes.float64)
+        draw.row(point.value(point.var(var) * samples), point.extent(samples), whole)
         return carried
 
     serial(point, rows, row)
@@ -64,49 +58,115 @@ def _running_totals(point: Point, logits: Ref, row: Index, classes: Extent) -> N
 
     (largest,) = serial(point, classes, larger, [b.const(float("-inf"), dtypes.float64)])
 
-    def add(var: LoopVar, carried: list[Value]) -> list[Value]:
+    def part(var: LoopVar, carried: list[Value]) -> list[Value]:
         value, counts = finite(var)
-        part = vmath.exp(b, b.exact_sub(b.select(counts, value, largest), largest))
-        total = b.exact_add(carried[0], b.select(counts, part, b.like(0, part)))
-        b.store(total, b.offset(_SCRATCH, dtypes.float64, var.value))
+        most = b.splat(largest, value.lanes)
+        chance = vmath.exp(b, b.exact_sub(b.select(counts, value, most), most))
+        b.store(b.select(counts, chance, b.like(0, chance)), b.offset(_SCRATCH, dtypes.float64, var.value))
+        return carried
+
+    vectorised(point, classes, BLOCKS, part, heavy=True)
+
+    def add(var: LoopVar, carried: list[Value]) -> list[Value]:
+        place = b.offset(_SCRATCH, dtypes.float64, var.value)
+        total = b.exact_add(carried[0], b.load(place, dtypes.float64))
+        b.store(total, place)
         return [total]
 
     serial(point, classes, add, [b.const(0.0, dtypes.float64)])
 
 
-def _uniform(b: Builder, source: Source, shared: philox.Keys, number: Value) -> Value:
-    """float64 number `number` of the stream: a block has two."""
-    at = b.add(source.first, b.lshr(number, b.int64(1)))
-    words = philox.block(b, Value(at.ref, dtypes.uint64), shared)
-    second = b.compare("ne", b.and_(number, b.int64(1)), b.int64(0))
-    high, low = (b.select(second, words[k + 2], words[k]) for k in range(2))
-    return philox.unit_64(b, high, low)
+class _Choice:
+    """Code that draws the samples of a row, so many at a time."""
 
+    def __init__(self, point: Point, i: int, source: Source, classes: Value, lanes: int) -> None:
+        self.point, self.source, self.classes, self.lanes = point, source, classes, lanes
+        self.keys = philox.keys(point.b, source.key, source.counter_hi, lanes)
+        self.dtype, self.out = point.step.nodes[i].types[0].dtype, point.pointer(Ref(i, 0))
 
-def _first_above(b: Builder, threshold: Value, count: Value) -> Value:
-    """The first of the ascending totals that is above the threshold, by halving."""
-    head, turn, done = b.label("halve"), b.label("half"), b.label("found")
-    before = b.block
-    b.branch(head)
-    b.start(head)
-    at = len(b.lines)
-    b.lines.extend(["", ""])
-    first, left = Value(b.name(), dtypes.int64), Value(b.name(), dtypes.int64)
-    b.branch_if(b.compare("gt", left, b.int64(0)), turn, done)
-    b.start(turn)
-    half = b.lshr(left, b.int64(1))
-    middle = b.add(first, half)
-    total = b.load(b.offset(_SCRATCH, dtypes.float64, middle), dtypes.float64)
-    below = b.compare("le", total, threshold)
-    beyond = b.add(middle, b.int64(1))
-    rest = b.sub(b.sub(left, half), b.int64(1))
-    for k, (phi, start, then) in enumerate((
-        (first, b.int64(0), b.select(below, beyond, first)), (left, count, b.select(below, rest, half)),
-    )):  # fmt: skip
-        b.lines[at + k] = f"  {phi.ref} = phi i64 [ {start.ref}, %{before} ], [ {then.ref}, %{turn} ]"
-    b.branch(head)
-    b.start(done)
-    return first
+    def row(self, start: Value, samples: Value, whole: Value) -> None:
+        """`samples` classes from number `start` of the stream, and of the result, on."""
+        b, lanes = self.point.b, self.lanes
+        turns = b.div(b.add(samples, b.int64(lanes - 1)), b.int64(lanes))
+        loop = b.begin_loop(b.int64(0), turns, 1)
+        done = b.mul(loop.index, b.int64(lanes))
+        at = b.add(start, done)
+        numbers = b.splat(at, lanes) if lanes == 1 else b.add(b.splat(at, lanes), b.iota(lanes))
+        threshold = b.exact_mul(self._uniforms(numbers), b.splat(whole, lanes))
+        found = self._counted(threshold) if lanes > 1 and self._few() else self._searched(threshold)
+        self._store(b.convert(found, self.dtype), at, b.sub(samples, done))
+        b.end_loop(loop)
+
+    def _few(self) -> bool:
+        return not self.classes.ref.startswith("%") and int(self.classes.ref) <= COUNTED
+
+    def _uniforms(self, numbers: Value) -> Value:
+        """Numbers of the stream as float64: a block has two."""
+        b = self.point.b
+        blocks = b.add(b.splat(self.source.first, numbers.lanes), b.lshr(numbers, b.like(1, numbers)))
+        words = philox.block(b, b.bitcast(blocks, dtypes.uint64), self.keys)
+        second = b.compare("ne", b.and_(numbers, b.like(1, numbers)), b.like(0, numbers))
+        high, low = (b.select(second, words[k + 2], words[k]) for k in range(2))
+        return philox.unit_64(b, high, low)
+
+    def _counted(self, threshold: Value) -> Value:
+        """How many totals are not above each threshold, by looking at all."""
+        b, lanes = self.point.b, self.lanes
+        loop = b.begin_loop(b.int64(0), self.classes, 1, [b.const(0, dtypes.int64, lanes)])
+        total = b.load(b.offset(_SCRATCH, dtypes.float64, loop.index), dtypes.float64)
+        below = b.compare("le", b.splat(total, lanes), threshold)
+        (found,) = b.end_loop(loop, [b.add(loop.carried[0], b.convert(below, dtypes.int64))])
+        return found
+
+    def _searched(self, threshold: Value) -> Value:
+        """The same by halving, in as many turns for every threshold: what it finds decides no branch."""
+        b, lanes = self.point.b, self.lanes
+        head, turn, done = b.label("halve"), b.label("half"), b.label("found")
+        before = b.block
+        b.branch(head)
+        b.start(head)
+        at = len(b.lines)
+        b.lines += ["", ""]
+        first, left = Value(b.name(), dtypes.int64, lanes), Value(b.name(), dtypes.int64)
+        b.branch_if(b.compare("gt", left, b.int64(1)), turn, done)
+        b.start(turn)
+        half = b.lshr(left, b.int64(1))
+        beyond = b.add(first, b.splat(half, lanes))
+        step = b.select(self._below(b.sub(beyond, b.like(1, beyond)), threshold), beyond, first)
+        rest = b.sub(left, half)
+        for k, (phi, start, then) in enumerate((
+            (first, b.const(0, dtypes.int64, lanes), step), (left, self.classes, rest),
+        )):  # fmt: skip
+            b.lines[at + k] = f"  {phi.ref} = phi {phi.type} [ {start.ref}, %{before} ], [ {then.ref}, %{turn} ]"
+        b.branch(head)
+        b.start(done)
+        return b.add(first, b.convert(self._below(first, threshold), dtypes.int64))
+
+    def _below(self, at: Value, threshold: Value) -> Value:
+        """Whether the totals there are not above."""
+        b = self.point.b
+        return b.compare("le", b.gather(_SCRATCH, dtypes.float64, at), threshold)
+
+    def _store(self, values: Value, at: Value, rest: Value) -> None:
+        b, lanes = self.point.b, self.lanes
+        if lanes == 1:
+            b.store(values, b.offset(self.out, self.dtype, at))
+            return
+        whole, narrow, done = b.label("whole"), b.label("rest"), b.label("stored")
+        kept = Value("%chosen", None)
+        self.point.allocas.append(f"  {kept.ref} = alloca [{lanes} x i64], align 64")
+        b.branch_if(b.compare("ge", rest, b.int64(lanes)), whole, narrow)
+        b.start(whole)
+        b.store(values, b.offset(self.out, self.dtype, at))
+        b.branch(done)
+        b.start(narrow)
+        b.store(values, kept)
+        loop = b.begin_loop(b.int64(0), rest, 1)
+        one = b.load(b.offset(kept, self.dtype, loop.index), self.dtype)
+        b.store(one, b.offset(self.out, self.dtype, b.add(at, loop.index)))
+        b.end_loop(loop)
+        b.branch(done)
+        b.start(done)
 
 
 # --- The order of rows ---

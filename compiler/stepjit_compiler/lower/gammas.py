@@ -1,7 +1,7 @@
 """Gamma numbers by Marsaglia and Tsang's method, as IR.
 
 Each number has a stretch of blocks of its own. A vector of them makes its first attempt at a time; where that is turned
-down (one in twenty or fewer), or the shape is 1 or none, numbers are made one by one, from the start of their stretch.
+down (one in twenty or fewer), or the shape is none, numbers are made one by one, from the start of their stretch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,17 @@ from __future__ import annotations
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lower import philox, vmath
 from stepjit_compiler.lower.builder import Builder, Value
-from stepjit_compiler.lower.number_draws import F64, LANES, MADE, Kept, each_lane, emit_numbers, keys_of, pair
+from stepjit_compiler.lower.number_draws import (
+    F64,
+    LANES,
+    MADE,
+    Kept,
+    each_lane,
+    emit_numbers,
+    keys_of,
+    pair,
+    where_any,
+)
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.random_source import Source
 from stepjit_compiler.lower.vmath.terms import Term, sqrt, where
@@ -43,12 +53,17 @@ def _scales(shape: Term) -> tuple[Term, Term]:
     return d, shape.constant(1 / 3) / sqrt(d)
 
 
+def _quick(x: Term, u: Term) -> Term:
+    """Whether a normal x is taken by a uniform u without more ado."""
+    square = x * x
+    return u < 1.0 - square * 0.0331 * square
+
+
 def _accepts(x: Term, v: Term, u: Term, d: Term) -> Term:
     """Whether a normal x, v = (1 + c x)^3, is taken by a uniform u."""
-    b, square = x.b, x * x
-    quick = u < 1.0 - square * 0.0331 * square
-    bound = square * 0.5 + d * (1.0 - v + Term(b, vmath.log(b, v.value)))
-    return quick | (Term(b, vmath.log(b, u.value)) < bound)
+    b = x.b
+    bound = x * x * 0.5 + d * (1.0 - v + Term(b, vmath.log(b, v.value)))
+    return _quick(x, u) | (Term(b, vmath.log(b, u.value)) < bound)
 
 
 def _boosted(shape: Term, number: Term, u: Term) -> Term:
@@ -65,18 +80,16 @@ def _first_attempts(b: Builder, shape: Term, blocks: Value, keys: philox.Keys) -
     first, second = pair(b, b.add(number, b.like(1, number)), keys)
     root = c * x + 1.0
     v = root * root * root
-    good = (root > 0.0) & _accepts(x, v, first, d) & (shape > 0.0) & ~shape.equals(1.0)
-    plain = d * v
-    any_small = b.assign(f"bitcast {(shape < 1.0).value!r} to i{LANES}", None)
-    none = b.assign(f"icmp eq i{LANES} {any_small.ref}, 0", dtypes.bool_)
-    before, small, joined = b.block, b.label("small"), b.label("sized")
-    b.branch_if(none, joined, small)
-    b.start(small)
-    boosted = _boosted(shape, plain, second)
-    after = b.block
-    b.branch(joined)
-    b.start(joined)
-    return b.phi(F64, LANES, [(plain.value, before), (boosted.value, after)]), good.value
+    possible = (root > 0.0) & (shape > 0.0)
+    plain, quick, one = d * v, _quick(x, first), shape.equals(1.0)
+    good = where_any(b, possible & ~quick, quick, lambda: _accepts(x, v, first, d)) & possible & ~one
+    found = where_any(b, shape < 1.0, plain, lambda: _boosted(shape, plain, second))
+
+    def exponential() -> Term:
+        u, _ = pair(b, number, keys)
+        return where(one, -Term(b, vmath.log1p(b, (-u).value)), found)
+
+    return where_any(b, one, found, exponential).value, (good | one).value
 
 
 class _OneByOne:
@@ -93,20 +106,15 @@ class _OneByOne:
             point.allocas.append(f"  %gamma.{kind}.left = alloca i64, align 8")
 
     def make(self, block: Value, shape: Term, place: Value) -> None:
-        """Store the number whose stretch starts at `block`."""
+        """Store the number whose stretch starts at `block`; NaN if the shape is none, and the shape is not 1."""
         b = self.b
         b.store(block, self.next)
         for kind in self.kinds:
             b.store(b.int64(0), Value(f"%gamma.{kind}.left", None))
         b.store(b.const(float("nan"), F64), place)
-        positive, one, many, done = (b.label(hint) for hint in ("positive", "exponential", "many", "made"))
+        positive, done = b.label("positive"), b.label("made")
         b.branch_if((shape > 0.0).value, positive, done)
         b.start(positive)
-        b.branch_if(shape.equals(1.0).value, one, many)
-        b.start(one)
-        b.store(b.neg(vmath.log1p(b, b.neg(self.take("uniforms").value))), place)
-        b.branch(done)
-        b.start(many)
         self._attempts(shape, place)
         b.branch(done)
         b.start(done)

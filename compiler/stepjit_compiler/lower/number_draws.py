@@ -123,6 +123,19 @@ def any_lane(b: Builder, wanted: Value) -> Value:
     return b.assign(f"icmp ne i{wanted.lanes} {mask.ref}, 0", dtypes.bool_)
 
 
+def where_any(b: Builder, wanted: Term, plain: Term, special: Callable[[], Term]) -> Term:
+    """`special()` if any lane is wanted, else `plain`."""
+    before, some, joined = b.block, b.label("some"), b.label("joined")
+    b.branch_if(any_lane(b, wanted.value), some, joined)
+    b.start(some)
+    found = special()
+    after = b.block
+    b.branch(joined)
+    b.start(joined)
+    incoming = [(plain.value, before), (found.value, after)]
+    return Term(b, b.phi(plain.value.dtype, plain.value.lanes, incoming))
+
+
 def each_lane(b: Builder, wanted: Value, body: Callable[[Value], None]) -> None:
     """`body(number of a lane)` for those lanes in which `wanted` holds."""
     mask = b.assign(f"bitcast {wanted!r} to i{wanted.lanes}", None)

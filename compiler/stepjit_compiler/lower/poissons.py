@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.lower import philox, vmath
 from stepjit_compiler.lower.builder import Builder, Value
@@ -19,8 +17,8 @@ from stepjit_compiler.lower.number_draws import F64, LANES, MADE, Kept, any_lane
 from stepjit_compiler.lower.point import Point
 from stepjit_compiler.lower.random_source import Source
 from stepjit_compiler.lower.vmath.terms import Term, polynomial, sqrt, where
+from stepjit_compiler.philox import largest
 from stepjit_runtime import dtypes
-from stepjit_runtime.dtypes import DType
 
 REJECTED_FROM = 10.0
 """The rate from which on numbers are made by rejection."""
@@ -31,15 +29,10 @@ _SHIFT = 8
 """Stirling's series is taken so far above its argument."""
 
 
-def largest(dtype: DType) -> float:
-    """The largest number of a dtype; draws above it are drawn again."""
-    return float(np.finfo(dtype.np).max if dtype.np.kind == "f" else np.iinfo(dtype.np).max)
-
-
 def emit_poissons(point: Point, i: int, source: Source) -> Extent:
     """Poisson numbers of the rates in the last input: 0 of negative rates, the largest number of those beyond it."""
     b, dtype = point.b, point.step.nodes[i].types[0].dtype
-    top, floating = largest(dtype), dtype.np.kind == "f"
+    top, floating = largest(dtype.np), dtype.np.kind == "f"
     wide, alone = keys_of(b, source, LANES), keys_of(b, source, 1)
     kept = Kept(point, ("starts", "rates"))
 

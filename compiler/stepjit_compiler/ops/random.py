@@ -191,13 +191,11 @@ define(
 
 def poissons(source: Source, lead: tuple[int, ...], rate: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     """Poisson numbers of shape [*lead, *rate's shape]."""
-    floating = dtype.kind == "f"
-    top = float(np.finfo(dtype).max if floating else np.iinfo(dtype).max)
+    top = philox.largest(dtype)
 
     def draw(rates: np.ndarray) -> np.ndarray:
         drawn = philox.poisson(source, rates, top)
-        # The largest integers are no float64.
-        return drawn if floating else np.where(drawn >= top, np.iinfo(dtype).max, np.nan_to_num(drawn).astype(dtype))
+        return drawn if dtype.kind == "f" else np.minimum(np.nan_to_num(drawn), top)
 
     return per_number(draw, lead, rate, dtype)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepjit.framework.apply import apply_op
+from stepjit.framework.constant_value import constant_value
 from stepjit.framework.convert import constant, convert_to_tensor
 from stepjit.framework.random_seed import get_seed
 from stepjit.framework.registry import NotDifferentiable, RegisterGradient
@@ -109,14 +110,23 @@ def random_crop(value: Any, size: Any, seed: int | None = None, name: str | None
         x = convert_to_tensor(value, name="value")
         block = convert_to_tensor(size, dtype="int32", name="size")
         whole = shape_of(x)
-        fits = reduce_all(apply_op("GreaterEqual", x=whole, y=block))
-        check = apply_op("Assert", condition=fits, data=["Need value.shape >= size, got ", whole, block])
-        with get_default_graph().control_dependencies([check]):
-            whole = apply_op("Identity", input=whole, name="control_dependency")
+        if not _surely_fits(x, block):
+            fits = reduce_all(apply_op("GreaterEqual", x=whole, y=block))
+            check = apply_op("Assert", condition=fits, data=["Need value.shape >= size, got ", whole, block])
+            with get_default_graph().control_dependencies([check]):
+                whole = apply_op("Identity", input=whole, name="control_dependency")
         limit = apply_op("AddV2", x=apply_op("Sub", x=whole, y=block, name="sub"), y=1, name="add")
         drawn = random_uniform(shape_of(limit), 0, dtypes.int32.max, dtypes.int32, seed=seed)
         start = apply_op("FloorMod", x=drawn, y=limit, name="mod")
         return apply_op("Slice", input=x, begin=start, size=block, name=scope)
+
+
+def _surely_fits(x: Tensor, block: Tensor) -> bool:
+    """Whether the graph alone tells that a block of that size can be cut out."""
+    size = constant_value(block)
+    if x.dims is None or size is None or size.shape != (len(x.dims),):
+        return False
+    return all(extent is not None and extent >= wanted for extent, wanted in zip(x.dims, size.tolist()))
 
 
 def multinomial(
