@@ -117,7 +117,10 @@ _RULES: dict[str, Sequence[Rule]] = {
     ],
     "layer_norm": [_times(_C, 1 / 1.5)],
     "softmax_ce_grad": [_times(_C, 1 / 1.5)],
-    **{f"random_{kind}_1M": [_times(["numpy.numpy"], 1)] for kind in ("uniform", "normal", "gamma", "poisson", "classes")},
+    **{
+        f"random_{kind}_1M": [_times(["numpy.numpy"], 1)]
+        for kind in ("uniform", "normal", "gamma", "poisson", "classes")
+    },
     "batch_sizes_20": [_part("compiles", 1, 1, "")],
     "step_20_ops": [_part("total", 60, 1e3, " ms")],
     "random_graph_1000": [_part("total", 1, 1, " s"), _part("build_us_per_op", 30, 1, " us")],
