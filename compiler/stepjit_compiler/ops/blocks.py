@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,7 +138,7 @@ for _name, _infer, _reference, _plan in (
 def _space_to_batch_shape(x: Inference, blocks: Sequence[int] | None, margins: Sequence[int] | None) -> list[ShapeLike]:
     shape = x.shape(0)
     if shape is None or blocks is None or margins is None:
-        return [None if shape is None else (None,) * len(shape)]
+        return [_without_margins(shape, blocks, _times)]
     _check_blocks(x, shape, blocks, margins)
     found = list(shape)
     for k, block in enumerate(blocks):
@@ -148,6 +148,13 @@ def _space_to_batch_shape(x: Inference, blocks: Sequence[int] | None, margins: S
         found[k + 1] = None if padded is None else padded // block
         found[0] = _times(found[0], block)
     return [tuple(found)]
+
+
+def _without_margins(shape: ShapeLike, blocks: Sequence[int] | None, batch: Callable[[Any, int], Any]) -> ShapeLike:
+    """What is known of the result when the paddings or crops are not."""
+    if shape is None or blocks is None or len(shape) <= len(blocks) or min(blocks, default=1) < 1:
+        return None if shape is None else (None,) * len(shape)
+    return (batch(shape[0], int(np.prod(blocks))), *(None,) * len(blocks), *shape[len(blocks) + 1 :])
 
 
 def _check_blocks(x: Any, shape: Sequence[Any], blocks: Sequence[int], margins: Sequence[int]) -> None:
@@ -169,7 +176,7 @@ def _uneven(k: int, extent: Any, block: int) -> str:
 def _batch_to_space_shape(x: Inference, blocks: Sequence[int] | None, margins: Sequence[int] | None) -> list[ShapeLike]:
     shape = x.shape(0)
     if shape is None or blocks is None or margins is None:
-        return [None if shape is None else (None,) * len(shape)]
+        return [_without_margins(shape, blocks, _over)]
     _check_blocks(x, shape, blocks, margins)
     whole = int(np.prod(blocks))
     x.check("divides", shape[0], whole, _odd_batch(shape[0], whole))
