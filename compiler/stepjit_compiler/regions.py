@@ -99,11 +99,12 @@ def _late_number(name: str) -> int:
 def retyped(region: Step, feeds: Sequence[Type], names: Mapping[str, Extent]) -> Step:
     """The region over other feeds, with other extents for the symbols of its old ones; nodes' types are left as is."""
     known = {name for type_ in region.feeds for extent in type_.dims for name in dims.symbols(extent)}
-    mine: dict[str, Extent] = {name: extent for name, extent in names.items() if name in known}
+    mine: dict[str, Extent] = {}
     for old, new in zip(region.feeds, feeds, strict=True):
         for was, now in zip(old.dims, new.dims, strict=True):
             if isinstance(was, Dim) and was is dims.symbol(str(was)):
                 mine.setdefault(str(was), now)
+    mine = {name: extent for name, extent in names.items() if name in known} | mine
     mine = {name: extent for name, extent in mine.items() if str(extent) != name}
     if not mine:
         return region if tuple(feeds) == region.feeds else replace(region, feeds=tuple(feeds))
@@ -121,8 +122,17 @@ def renamed(node: Node, names: Mapping[str, Extent]) -> Node:
         flat = tuple(dims.substitute(extent, names) for extent in node.attr["dims"])
         return replace(node, attrs=(("dims", flat),), types=types)
     if node.op in CONTROL:
+        names = {name: extent for name, extent in names.items() if name not in _own_symbols(node)}
         return replace(with_regions(node, lambda name, region: _inside(region, names)), types=types)
     return node if types == node.types else node.changed(types=types)
+
+
+def _own_symbols(node: Node) -> set[str]:
+    """The symbols of a loop's extents that change from trip to trip: others around it may have the same names."""
+    if node.op != "_While":
+        return set()
+    pairs = zip(node.attr["body"].feeds, node.types)
+    return {str(own) for feed, type_ in pairs for own, after in zip(feed.dims, type_.dims) if own != after}
 
 
 def _inside(region: Step, names: Mapping[str, Extent]) -> Step:

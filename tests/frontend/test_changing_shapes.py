@@ -186,3 +186,48 @@ def test_what_can_not_be_where_ranks_change() -> None:
     grad = tf.gradients(deep, x)
     with tf.Session() as session, pytest.raises(tf.errors.UnimplementedError, match="rank"):
         session.run(grad)
+
+
+def test_loops_that_change_shape_in_one_another() -> None:
+    """The extents of each have names of their own: what is known of one says nothing of the other."""
+
+    def body(i: Any, a: Any) -> Any:
+        _, inner = tf.while_loop(
+            lambda j, b: j < 2,
+            lambda j, b: (j + 1, tf.concat([b, a[:2]], 0)),
+            [0, a[:1]],
+            shape_invariants=[SCALAR, ROWS],
+        )
+        return i + 1, tf.concat([a, inner], 0)
+
+    start = tf.placeholder(tf.float32, [None])
+    found = tf.while_loop(lambda i, a: i < 2, body, [0, start], shape_invariants=[SCALAR, ROWS])[1]
+    with tf.Session() as session:
+        for fed in ([1.0], [1.0, 2.0, 3.0]):
+            want = list(fed)
+            for _ in range(2):
+                want = want + want[:1] + want[:2] * 2
+            np.testing.assert_array_equal(session.run(found, {start: fed}), want)
+
+
+@pytest.mark.parametrize("grown", [True, False])
+def test_unknown_ranks_in_regions_of_regions(grown: bool) -> None:
+    """What Python gives in a branch in a loop that Python drives may have another rank than was guessed."""
+    x, p = tf.placeholder(tf.float64, [3]), tf.placeholder(tf.bool, [])
+
+    def trip(i: Any, a: Any, b: Any) -> Any:
+        given = tf.py_func(lambda v: v * 2.0, [x], tf.float64)
+        after = a * 0.5 + tf.cond(p, lambda: given, lambda: x) * x
+        after.set_shape([3])
+        return i + 1, after, tf.concat([b, b], 0) if grown else b
+
+    loop = tf.while_loop(lambda i, *_: i < 2, trip, [0, x, x], shape_invariants=[SCALAR, tf.TensorShape([3]), ROWS])
+    results = [loop[1], tf.gradients(loop[1], x)[0]]
+    at = np.array([1.0, 2.0, 3.0])
+    with tf.Session() as session:
+        value, grad = session.run(results, {x: at, p: True})
+        np.testing.assert_allclose(value, at / 4 + 3 * at**2)
+        np.testing.assert_allclose(grad, 0.25 + 3 * at)
+        value, grad = session.run(results, {x: at, p: False})
+        np.testing.assert_allclose(value, at / 4 + 1.5 * at**2)
+        np.testing.assert_allclose(grad, 0.25 + 3 * at)

@@ -267,7 +267,22 @@ def test_slices_may_come_to_have_more_rows():
         return i + 1, tf.IndexedSlices(tf.concat([s.values, s.values], 0), tf.concat([s.indices, s.indices + 1], 0))
 
     start = tf.IndexedSlices(tf.constant([[1.0]]), tf.constant([0]))
-    assert run(tf.while_loop(lambda i, s: i < 2, body, (0, start))[1]).indices.tolist() == [0, 1, 1, 2]
+    with pytest.raises(ValueError, match="shape_invariants"):
+        tf.while_loop(lambda i, s: i < 2, body, (0, start))
+    shapes = (tf.TensorShape([]), tf.TensorShape([None, 1]))
+    found = tf.while_loop(lambda i, s: i < 2, body, (0, start), shape_invariants=shapes)[1]
+    assert run(found).indices.tolist() == [0, 1, 1, 2]
+
+
+def test_invariants_may_be_left_to_the_variables():
+    start = (0, tf.constant([1.0]))
+    i, q = tf.while_loop(lambda i, q: i < 3, lambda i, q: (i + 1, q * 2), start, shape_invariants=(None, None))
+    assert (i.shape.as_list(), q.shape.as_list()) == ([], [1])
+
+
+def test_names_of_results_of_a_counted_loop():
+    found = tf.while_loop(lambda i, q: i < 3, lambda i, q: (i + 1, q * 2), (0, 1.0), maximum_iterations=2)
+    assert [tensor.name for tensor in found] == ["while/Exit_1:0", "while/Exit_2:0"]
 
 
 def test_variables_in_a_loop_are_written_in_order():
@@ -282,6 +297,12 @@ def test_variables_in_a_loop_are_written_in_order():
         session.run(tf.global_variables_initializer())
         assert session.run(out) == 3
         assert session.run([v, r]) == [7.0, 27.0]
+
+
+def test_switch_case_of_one_branch_and_of_another_dtype():
+    assert run(tf.switch_case(tf.constant(4), [lambda: 7])) == 7
+    with pytest.raises(TypeError, match="int64 that does not match expected type of int32"):
+        tf.switch_case(tf.constant(4, tf.int64), [lambda: 7, lambda: 8])
 
 
 def test_python_function_in_a_loop():

@@ -211,3 +211,14 @@ def test_strings(session):
     ta = array(2, tf.string).write(1, "b")
     assert session.run(ta.stack()).tolist() == [b"", b"b"]
     assert np.asarray(session.run(ta.read(1))).item() == b"b"
+
+
+def test_sizes_that_are_none() -> None:
+    with pytest.raises(ValueError, match="Shape must be rank 0"):
+        tf.TensorArray(tf.float32, [2])
+    with pytest.raises(ValueError, match="slice index 0"):
+        tf.TensorArray(tf.float32, 2).unstack(tf.constant(1.0))
+    lengths = tf.placeholder_with_default([1, 1], [2])
+    parts = tf.TensorArray(tf.float32, 2, infer_shape=False).split([1.0, 2.0, 3.0], lengths)
+    with tf.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match="sum of lengths"):
+        session.run(parts.concat())

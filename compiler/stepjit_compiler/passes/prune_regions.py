@@ -202,11 +202,20 @@ def _branch(outer: Translation, op: Any) -> None:
         "then": steps[0], "else": steps[1],
     }  # fmt: skip
     if op in outer.request.shapes:
-        attrs["_shapes"] = tuple(outer.request.shapes[op][k] for k in taken)
+        attrs |= _told_shapes(outer.request.shapes[op], taken, steps[0].results())
     refs = iter(_add(outer, "_If", [condition, *passed.inputs], attrs, steps))
     outer.set_outputs(op, taken, refs)
     for slot in written:
         passed.take_back(outer, slot, refs)
+
+
+def _told_shapes(told: Sequence[Any], taken: Sequence[int], results: Sequence[Type]) -> dict[str, Any]:
+    """Attrs: the shapes to go by of the node's results; which outputs of the graph's op they are; all shapes told."""
+    rest = results[len(taken) :]
+    of_slots = (tuple(extent if isinstance(extent, int) else None for extent in type_.dims) for type_ in rest)
+    return {
+        "_shapes": (*(told[k] for k in taken), *of_slots), "_taken": (*taken, *[-1] * len(rest)), "_told": tuple(told),
+    }  # fmt: skip
 
 
 def _condition(outer: Translation, ref: Ref) -> Ref:
@@ -401,7 +410,8 @@ class _Loop:
         live = sorted(self.live)
         inputs = [self._value(k) for k in live]
         types = tuple(outer.builder.type(ref).dtype for ref in inputs)
-        attrs = {"T": types, "Tout": types, "live": tuple(live), "_shapes": tuple(told[k] for k in live)}
+        attrs: dict[str, Any] = {"T": types, "Tout": types, "live": tuple(live)}
+        attrs |= _told_shapes(told, live, ())
         node = outer.builder.add("_WhileAnyRank", inputs, attrs, outer.effects[-1:])
         outer.effects.append(node)
         outer.set_outputs(op, live, (Ref(node, n) for n in range(len(live))))

@@ -30,6 +30,10 @@ _FREE = frozenset(("_Feed", "Const", "_Dims"))
 """Nodes that cost nothing where they are."""
 
 
+_BY_RESULT = ("_shapes", "_taken")
+"""Attrs of branches that have an entry for each result."""
+
+
 def simplify_regions(step: Step) -> Step:
     """The step with less in its regions; the very step where there is nothing to do."""
     if not any(node.op in CONTROL for node in step.nodes):
@@ -174,8 +178,8 @@ class _Rewriter:
             name: _reduced(region, looked, [region.fetches[k] for k in taken]) for name, region in steps.items()
         }
         types = tuple(node.types[k] for k in taken)
-        told = node.attr.get("_shapes", ())
-        shapes = (("_shapes", tuple(told[k] if k < len(told) else () for k in taken)),) if told else ()
+        shapes = tuple((name, tuple(node.attr[name][k] for k in taken)) for name in _BY_RESULT if name in node.attr)
+        shapes += tuple((name, value) for name, value in node.attrs if name == "_told")
         attrs = (
             ("Tin", tuple(new["then"].feeds[k].dtype for k in range(len(looked)))),
             ("Tout", tuple(type_.dtype for type_ in types)), *shapes, ("else", new["else"]), ("then", new["then"]),

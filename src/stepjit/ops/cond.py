@@ -244,6 +244,11 @@ def switch_case(
         raise TypeError(f"'branch_index' must be a Tensor, got {type(branch_index)}")
     if branch_index.dtype.base_dtype.kind not in "iu":
         raise TypeError(f"'branch_index' must be an integer Tensor, got {branch_index.dtype}")
+    if branch_index.dtype.base_dtype is not dtypes.int32:
+        raise TypeError(
+            f"Input 'branch_index' of 'Case' Op has type {branch_index.dtype.name} that does not match expected type "
+            "of int32."
+        )
     if default is not None and not callable(default):
         raise TypeError("'default' must be callable.")
     with name_scope(name, "switch_case", [branch_index]):
@@ -254,7 +259,7 @@ def switch_case(
         chosen = default
         for pred, function in reversed(pairs):
             chosen = _else(pred, function, chosen, False)
-        return chosen() if pairs else default()
+        return chosen() if pairs else nest.map_structure(convert_to_tensor, default())
 
 
 def _numbered(branch_fns: Any) -> list[Callable[[], Any]]:

@@ -27,7 +27,7 @@ from stepjit.ops.indexing import boolean_mask, gather, tensor_scatter_add, tenso
 from stepjit.ops.layout import pad
 from stepjit.ops.math import maximum
 from stepjit.ops.math import minimum as smaller
-from stepjit.ops.reductions import cumsum, reduce_all, reduce_max
+from stepjit.ops.reductions import cumsum, reduce_all, reduce_max, reduce_sum
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType, as_dtype
 
@@ -82,6 +82,8 @@ class TensorArray:
         else:
             with name_scope(name, "TensorArray"):
                 self._size = convert_to_tensor(size, dtypes.int32, name="size")
+                if self._size.dims not in (None, ()):
+                    raise ValueError(f"Shape must be rank 0 but is rank {len(self._size.dims or ())} for 'size'")
 
     def _take(self, other: TensorArray) -> None:
         self._dtype, self._dynamic, self._infer = other._dtype, other._dynamic, other._infer
@@ -290,6 +292,8 @@ class TensorArray:
         """The array with the rows of `value` as its elements."""
         with name_scope(name, "TensorArrayUnstack", [value]):
             tensor = self._value(value)
+            if tensor.dims == ():
+                raise ValueError("slice index 0 of dimension 0 out of bounds: a scalar has no rows to unstack")
             element = self._merged_element(None if tensor.dims is None else tensor.dims[1:])
             return self._with(as_rows(self._fitting(tensor)), None, element=element)
 
@@ -337,6 +341,11 @@ class TensorArray:
             if self._size is not None and not self._dynamic:
                 text = "TensorArray's size is not equal to the size of lengths, and it is not dynamically resizeable"
                 checks.append(Assert(equal(self._size, size(counts)), [text, self._size, size(counts)]))
+            text = "Expected sum of lengths to be equal to values.shape[0], but sum of lengths is"
+            total = reduce_sum(counts)
+            checks.append(
+                Assert(equal(total, shape(tensor)[0]), [text, total, "and value's shape is:", shape(tensor)])
+            )
             if self._infer:
                 text = "the value shapes are incompatible with the TensorArray's inferred element shape: lengths"
                 checks.append(Assert(reduce_all(equal(counts, counts[:1])), [text, counts]))

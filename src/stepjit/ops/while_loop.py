@@ -11,6 +11,7 @@ from stepjit.framework.composites import count, is_composite
 from stepjit.framework.convert import convert_to_tensor
 from stepjit.framework.func_graph import FuncGraph
 from stepjit.framework.graph import Graph, Operation, Tensor, get_default_graph, op_def_of
+from stepjit.framework.indexed_slices import IndexedSlices
 from stepjit.framework.scopes import name_scope
 from stepjit.framework.shape import Dims, TensorShape, as_dims, as_shape
 from stepjit.framework.stack import default_graphs
@@ -94,10 +95,10 @@ class Loop:
         for leaf, shape_said in zip(self.leaves, said):
             entries = self.initial[len(declared) : len(declared) + (count(leaf) if is_composite(leaf) else 1)]
             if is_composite(leaf):
-                # Sparse tensors and slices may come to have more rows; what is last is their dense shape.
-                rows = 0 if isinstance(leaf, TensorArray) and invariants is None else 2
+                # Sparse tensors may come to have more rows; what is last is their dense shape. So may slices, if said.
+                rows = 0 if isinstance(leaf, (TensorArray, IndexedSlices)) and invariants is None else 2
                 declared += [_without_rows(each.dims) if k < rows else each.dims for k, each in enumerate(entries)]
-            elif invariants is None:
+            elif shape_said is None:
                 declared.append(entries[0].dims)
             else:
                 declared.append(_stated(leaf, shape_said))
@@ -208,8 +209,10 @@ class Loop:
 
     def results(self, back_prop: bool, same_structure: bool) -> Any:
         """Make the op, and give its results in the structure that the body returned."""
-        outputs = self._op().outputs[: len(self.initial)]
-        tensors = named_results(self.graph, outputs, "Exit")
+        outputs = self._op().outputs[: len(self.initial) + self.counted]
+        # The counter comes first in the order of names.
+        order = [*outputs[len(self.initial) :], *outputs[: len(self.initial)]]
+        tensors = named_results(self.graph, order, "Exit")[self.counted :]
         if not back_prop:
             tensors = [stop_gradient(tensor) for tensor in tensors]
         packed = nest.pack_sequence_as(self.returned, tensors, expand_composites=True)

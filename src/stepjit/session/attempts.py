@@ -129,7 +129,7 @@ def recorded(host: HostOp, op: Any, compute: Callable[..., Results]) -> Callable
         if told is not None:
             probed = record is not None and record.probed is op
             if probed or not all(fits(out.dims, each) for out, each in zip(host.outputs, results)):
-                raise ShapeFound(op, better_shapes(told, results))
+                raise ShapeFound(op, _of_all_outputs(host, better_shapes(told, results)))
         return results
 
     return run
@@ -150,6 +150,17 @@ def better_shapes(told: Shapes, results: Sequence[np.ndarray]) -> Shapes:
     )
 
 
+def _of_all_outputs(host: HostOp, found: Shapes) -> Shapes:
+    """Shapes of all outputs of the graph's op, of which the node may have but some as results."""
+    if "_told" not in host.attrs:
+        return found
+    shapes = list(host.attrs["_told"])
+    for number, shape in zip(host.attrs["_taken"], found, strict=True):
+        if number >= 0:
+            shapes[number] = shape
+    return tuple(shapes)
+
+
 def first_guess(op: Any) -> Shapes:
     """What the graph knows of the shapes of an op's outputs; elements of queues as they are put in."""
     return tuple(
@@ -158,7 +169,13 @@ def first_guess(op: Any) -> Shapes:
 
 
 def is_guess(host: HostOp, op: Any) -> bool:
-    """Whether the shapes told for a host op, that of the graph's `op`, may be wrong: queues see to their own."""
+    """Whether the shapes told for a host op, that of the graph's `op`, or in its regions, may be wrong.
+
+    Queues see to their own.
+    """
+    regions = [value for value in host.attrs.values() if isinstance(value, dict)]
+    if any("_shapes=" in region["text"] for region in regions):
+        return True
     if "_shapes" not in host.attrs:
         return False
     known = op is not None and op.type.startswith("QueueDequeue") and op.inputs[0].op.attrs.get("shapes")
