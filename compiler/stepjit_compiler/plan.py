@@ -107,13 +107,13 @@ class Plan:
             for region in self.regions.get(kernel.nodes[0], ()) if kernel.kind in ("if", "while") else ():
                 yield from region.nested(depth + 1)
 
-    def stacking_loops(self) -> Iterator[tuple[Plan, int]]:
-        """The loops that stack up rows, those of regions included, as plans and nodes."""
+    def stacks(self) -> Iterator[tuple[Plan, int, int]]:
+        """The results of loops that are rows stacked up, those of regions included, as plans, nodes and outputs."""
         for _, plan, kernel in self.nested():
             if kernel.kind == "while":
                 node = plan.step.nodes[kernel.nodes[0]]
-                if len(node.types) > len(node.inputs):
-                    yield plan, kernel.nodes[0]
+                for k in range(len(node.inputs), len(node.types)):
+                    yield plan, kernel.nodes[0], k
 
     def walk(self) -> Iterator[tuple[Plan, Kernel]]:
         """All kernels in the order in which their code is written; regions' kernels in place of branches and loops."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-VERSION = "abi 7"
+VERSION = "abi 8"
 """To be raised with any change here or in what the functions of `support` mean: it is part of programs' keys."""
 
 INSTANCE_VECTORCALL = 16
@@ -35,7 +35,7 @@ CONTEXT = _offsets((
     "constants",  # void **: data of the constants
     "constant_arrays",  # PyObject **: the constants as arrays
     "hosts",  # PyObject **: Python callables of the host kernels in order
-    "blocks",  # Block **: heads of free lists: of arenas, then of the rows of each loop that stacks up some
+    "blocks",  # Block **: heads of free lists: of arenas, then of the rows of each result that loops stack up
     "kept",  # PyObject **: by result, the last KEPT objects that were made of it, or null
     "poll",  # Python callable (); raises when the step is to end
     "trace",  # Trace *: where a traced program writes down what it does; others don't look

@@ -83,7 +83,7 @@ class Executable:
         self._data_pointers = _words([array.ctypes.data for array in self.constants])
         self._array_pointers = _words([id(array) for array in self.constants])
         self.poll = _poll_of(resources)
-        self._blocks = _words([0] * (1 + manifest.stacking_loops))
+        self._blocks = _words([0] * (1 + manifest.stacks))
         weakref.finalize(self, _free_blocks, self._blocks).atexit = False
         self._kept = _words([0] * (abi.KEPT * len(manifest.results)))
         weakref.finalize(self, _drop, self._kept).atexit = False

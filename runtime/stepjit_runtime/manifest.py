@@ -146,8 +146,8 @@ class Manifest:
     """For reports: kernels by kind, nodes, and the like."""
     kernels: tuple[KernelText, ...] = ()
     """For reports: all kernels in order, those that Python runs included."""
-    stacking_loops: int = 0
-    """How many loops stack up rows."""
+    stacks: int = 0
+    """How many results of loops are rows stacked up."""
     traced: bool = False
     """Whether the code writes down when its kernels run, and must be given a trace buffer."""
 
@@ -179,7 +179,7 @@ class Manifest:
             raise ValueError(f"no manifest: {error!r}") from None
         if not isinstance(found, cls) or not all(0 <= number < len(found.results) for number in found.fetches):
             raise ValueError("no manifest")
-        if not 0 <= found.stacking_loops <= len(found.kernels):
+        if not 0 <= found.stacks <= MOST_STACKS:
             raise ValueError("no manifest")
         return found
 
@@ -211,6 +211,9 @@ def _field_kinds(record: Any) -> list[tuple[type, type | None]]:
 
 
 _FIELDS = {name: _field_kinds(record) for name, record in _RECORDS.items()}
+
+MOST_STACKS = 1 << 20
+"""Of a manifest that is to be believed."""
 
 DATA_BYTES = 256
 """Arrays larger than this stand beside the text where there is a place for them."""

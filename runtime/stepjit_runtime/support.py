@@ -43,6 +43,7 @@ PYTHON = {
     "Py_IncRef": "void @Py_IncRef(ptr)",
     "aligned_alloc": "noalias ptr @aligned_alloc(i64, i64)",
     "free": "void @free(ptr)",
+    "realloc": "ptr @realloc(ptr, i64)",
     "llvm.memcpy.p0.p0.i64": "void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1 immarg)",
 }
 DATA = (

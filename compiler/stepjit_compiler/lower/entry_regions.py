@@ -42,8 +42,8 @@ class Regions(Traces):
         self.depth = 0
         self.interruptions = False
         self.poll_cell: Value | None = None
-        self.row_blocks: dict[tuple[int, int], Value] = {}
-        """By a loop's plan and node: the cell of the block that its rows are in."""
+        self.row_blocks: dict[tuple[int, int, int], Value] = {}
+        """By a loop's plan, node and output: the cell of the block that its rows are in."""
         self._root = plan
         native = [kernel for _, kernel in plan.walk() if kernel.kind != "host"]
         self._code_by_kernel = {id(kernel): code for kernel, code in zip(native, codes, strict=True)}
@@ -93,8 +93,8 @@ class Regions(Traces):
         self.step_arena = self.arena
         if self.has_loops:
             self.poll_cell = self.cell(1, "i64")
-        for number, (plan, node) in enumerate(self._root.stacking_loops(), 1):
-            self.row_blocks[id(plan), node] = cell = self.cell()
+        for number, (plan, node, k) in enumerate(self._root.stacks(), 1):
+            self.row_blocks[id(plan), node, k] = cell = self.cell()
             self._take_block(number, self.b.int64(0), cell)
 
     def _late(self, name: str, size: Extent) -> Value:

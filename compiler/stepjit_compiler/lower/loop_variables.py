@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from stepjit_compiler.ir import Ref, Type
@@ -124,8 +123,7 @@ class Swapped(LoopVariable):
 class Rows:
     """What a loop stacks up: a row per trip of each of the body's results beyond the variables.
 
-    All rows of a loop are in one block, which an earlier call has left: those of one result after the other's, with
-    equal capacities.
+    Each result's rows are in a block of their own, which an earlier call has left.
     """
 
     def __init__(self, entry: Regions, kernel: Kernel, body: Plan, variables: int) -> None:
@@ -135,45 +133,31 @@ class Rows:
         self.names = [str(type_.dims[0]) for type_ in types]
         """The symbols that stand for the number of trips."""
         self.bytes = [body.step.type(ref).bytes for ref in body.outputs[variables:]]
-        self.cells = [entry.cell(clear=False) for _ in types]
+        self.cells = [entry.row_blocks[id(entry.plan), i, k] for k in range(variables, variables + len(types))]
         for k, cell in enumerate(self.cells, variables):
             buffer = entry.plan.buffers.get(Ref(i, k))
             if buffer is not None:
                 entry.grown[buffer.number] = cell
         if self.cells:
-            self.block = entry.row_blocks[id(entry.plan), i]
             self.sizes = [entry.extents.number(size) for size in self.bytes]
             self.capacity = entry.cell(1, "i64", clear=False)
             self.trips = entry.cell(1, "i64", clear=False)
-            self.fresh = entry.cell(clear=False)
             self.b.raw(f"store i64 0, ptr {self.trips.ref}")
-            self._lay_out()
+            self.b.raw(f"store {self._room()!r}, ptr {self.capacity.ref}")
 
     def _number(self, cell: Value) -> Value:
         return self.b.assign(f"load i64, ptr {cell.ref}", dtypes.int64)
 
-    def _lay_out(self) -> None:
-        """Use the block that there is."""
-        b = self.b
-        memory = b.assign(f"load ptr, ptr {self.block.ref}", None)
-        room = self.entry.field(memory, abi.BLOCK_BYTES - abi.BLOCK_HEADER, "i64")
-        row = b.int64(0)
-        for size in self.sizes:
-            row = b.add(row, size)
-        free = b.maximum(b.sub(room, b.int64(abi.ALIGNMENT * len(self.sizes))), b.int64(0))
-        capacity = b.div(free, b.maximum(row, b.int64(1)))
-        b.raw(f"store {capacity!r}, ptr {self.capacity.ref}")
-        for cell, (base, _) in zip(self.cells, self._ranges(memory, capacity), strict=True):
-            self.entry.store_pointer(base, cell)
-
-    def _ranges(self, memory: Value, rows: Value) -> Iterator[tuple[Value, Value]]:
-        """By result: where its rows are in a block for so many of them, and the offset behind them."""
-        b, end = self.b, self.b.int64(0)
-        for size in self.sizes:
-            base = b.assign(f"getelementptr i8, ptr {memory.ref}, {end!r}", None)
-            up = b.add(b.add(end, b.mul(rows, size)), b.int64(abi.ALIGNMENT - 1))
-            end = b.assign(f"and {up!r}, {-abi.ALIGNMENT}", dtypes.int64)
-            yield base, end
+    def _room(self) -> Value:
+        """For how many rows there is room in all of the blocks."""
+        b, found = self.b, None
+        for cell, size in zip(self.cells, self.sizes, strict=True):
+            memory = b.assign(f"load ptr, ptr {cell.ref}", None)
+            room = self.entry.field(memory, abi.BLOCK_BYTES - abi.BLOCK_HEADER, "i64")
+            rows = b.div(room, b.maximum(size, b.int64(1)))
+            found = rows if found is None else b.minimum(found, rows)
+        assert found is not None
+        return found
 
     def places(self) -> list[Value]:
         """Where this trip's rows go, after there was made room for them."""
@@ -192,25 +176,18 @@ class Rows:
             offset = self.b.mul(trips, size)
             found.append(self.b.assign(f"getelementptr i8, ptr {base.ref}, {offset!r}", None))
         return found
+
     def _grow(self, trips: Value) -> None:
-        """Move to a block twice as large, or to the first one."""
+        """Make room for twice as many rows, or for the first ones."""
         b = self.b
         row = sum(self.bytes, start=0)
         first = max(FIRST_ROWS, FIRST_BYTES // row) if isinstance(row, int) and row else FIRST_ROWS
         rows = b.maximum(b.mul(trips, b.int64(2)), b.int64(first))
-        null = Value("null", None)
-        *_, (_, size) = self._ranges(null, rows)
-        b.raw(f"store ptr null, ptr {self.fresh.ref}")
-        memory = b.assign(f"call ptr @sj_block_take(ptr {self.fresh.ref}, {size!r})", None)
-        self.entry._check_memory(memory)
-        for cell, number, (base, _) in zip(self.cells, self.sizes, self._ranges(memory, rows), strict=True):
+        for cell, size in zip(self.cells, self.sizes, strict=True):
             old = b.assign(f"load ptr, ptr {cell.ref}", None)
-            used = b.mul(trips, number)
-            b.raw(f"call void @llvm.memcpy.p0.p0.i64(ptr {base.ref}, ptr {old.ref}, {used!r}, i1 false)")
-            self.entry.store_pointer(base, cell)
-        block = b.assign(f"load ptr, ptr {self.block.ref}", None)
-        b.raw(f"call void @free(ptr {self.entry.pointer_at(block, -abi.BLOCK_HEADER).ref})")
-        self.entry.store_pointer(memory, self.block)
+            memory = b.assign(f"call ptr @sj_block_grow(ptr {old.ref}, {b.mul(rows, size)!r})", None)
+            self.entry._check_memory(memory)
+            self.entry.store_pointer(memory, cell)
         b.raw(f"store {rows!r}, ptr {self.capacity.ref}")
 
     def turn(self) -> None:

@@ -47,7 +47,7 @@ def manifest_of(plan: Plan, kernels: Sequence[KernelCode], text: str, traced: bo
         cost=str(cost),
         counts={"nodes": len(step.nodes), **{f"kernels.{kind}": n for kind, n in sorted(counts.items())}},
         kernels=_kernels(plan, kernels),
-        stacking_loops=sum(1 for _ in plan.stacking_loops()),
+        stacks=sum(1 for _ in plan.stacks()),
         traced=traced,
     )  # fmt: skip
 
