@@ -65,7 +65,8 @@ class Check:
     """Every element of input `indices` must be >= 0 and < `bound` (an extent).
 
     `message` has {at} (the element's number), {place} (its coordinates in brackets; nothing for a scalar), {value},
-    {bound}, {row} (the values there of all columns), {shape} (the extents in `shape`), {op} (the op's name).
+    {bound}, {row} (the values there of all columns), {shape} (the extents in `shape`), {left} (the first of these less
+    the value), {op} (the op's name).
     """
 
     indices: int

@@ -59,7 +59,7 @@ class FailureText:
 
     def told(self, op: str, at: int, value: int, bound: int, more: Sequence[int]) -> str:
         """The message about op `op` with the numbers that native code gave; `more` says what those at the end are."""
-        numbers: dict[str, list[int]] = {"place": [], "row": [], "shape": []}
+        numbers: dict[str, list[int]] = {"place": [], "row": [], "shape": [], "left": []}
         for name, number in zip(self.more, more):
             numbers[name].append(number)
         place: list[int] = []
@@ -70,6 +70,7 @@ class FailureText:
         return self.message.format(
             op=op, at=at, value=value, bound=bound, place=f"[{','.join(map(str, (rest, *place)))}]",
             row=", ".join(map(str, numbers["row"])), shape=",".join(map(str, numbers["shape"])),
+            left=",".join(map(str, numbers["left"])),
         )  # fmt: skip
 
 

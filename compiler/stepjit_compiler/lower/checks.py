@@ -63,6 +63,8 @@ def _more(point: Point, check: Check, indices: Type, values: Sequence[Value]) ->
         found += [("row", value) for value in values]
     if "{shape}" in check.message:
         found += [("shape", point.extent(extent)) for extent in check.shape]
+    if "{left}" in check.message:
+        found += [("left", point.b.sub(point.extent(check.shape[0]), values[0]))]
     return found
 
 

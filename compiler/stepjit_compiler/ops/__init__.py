@@ -11,6 +11,7 @@ from stepjit_compiler.ops import candidate_sampling as candidate_sampling
 from stepjit_compiler.ops import cast as cast
 from stepjit_compiler.ops import comparison as comparison
 from stepjit_compiler.ops import complex as complex
+from stepjit_compiler.ops import computed_slices as computed_slices
 from stepjit_compiler.ops import control as control
 from stepjit_compiler.ops import control_flow as control_flow
 from stepjit_compiler.ops import control_v1 as control_v1

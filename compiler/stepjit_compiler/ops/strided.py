@@ -51,7 +51,7 @@ def select(
 ) -> Selection:
     """Resolve a slice's `bounds` (begin, end, strides); what elements that are None decide is unknown too."""
     begin, end, strides = bounds
-    slots, layout = _place(len(shape), len(strides), masks, fail)
+    slots, layout = place(len(shape), len(strides), masks, fail)
     picks = []
     for axis, item in slots:
         if item is None:
@@ -61,7 +61,7 @@ def select(
     return Selection(tuple(picks), layout)
 
 
-def _place(
+def place(
     rank: int, items: int, masks: Mapping[str, Any], fail: Fail
 ) -> tuple[list[Slot], tuple[int | None, ...]]:
     """Which item picks which dimension, and where new dimensions go."""

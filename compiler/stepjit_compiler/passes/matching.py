@@ -50,7 +50,7 @@ def general_rule(applies: Callable[[OpDef], bool]) -> Callable[[Rule], Rule]:
 
 @cache
 def _rules(op: str) -> tuple[Rule, ...]:
-    for module in ("rules", "rules_array", "rules_spread"):
+    for module in ("rules", "rules_array", "rules_slices", "rules_spread"):
         importlib.import_module(f"stepjit_compiler.passes.{module}")
     found = opdef.registered()[op]
     return (*(function for applies, function in GENERAL if applies(found)), *RULES.get(op, ()))
