@@ -93,3 +93,24 @@ def test_tensors_of_session_handles(session: tf.Session) -> None:
     handle = session.run(tf.get_session_handle(tf.constant([[1.0, 2.0], [3.0, 4.0]])))
     holder, x = tf.get_session_tensor(handle.handle, tf.float32)
     np.testing.assert_array_equal(session.run(tf.matmul(x, x) + x[1], {holder: handle.handle}), [[10, 14], [18, 26]])
+
+
+def test_branches_that_the_rank_decides() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32)
+        once = tf.cond(tf.equal(tf.rank(x), 3), lambda: tf.squeeze(x, [-1]), lambda: x)
+        twice = tf.cond(tf.equal(tf.rank(once), 4), lambda: tf.squeeze(once, [-1]), lambda: once)
+        fetches = [tf.rank(twice), tf.reduce_sum(twice), tf.shape(twice)]
+        for given, left in (((2, 3, 1), [2, 3]), ((2, 3), [2, 3]), ((2,), [2]), ((2, 3, 1, 1), [2, 3, 1])):
+            rank, total, shape = session.run(fetches, {x: np.ones(given)})
+            assert (rank, total, shape.tolist()) == (len(left), np.prod(given), left)
+
+
+def test_a_branch_that_the_rank_decides_may_write() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, v = tf.placeholder(tf.float32), tf.Variable(0.0)
+        counted = tf.cond(tf.equal(tf.rank(x), 2), lambda: tf.assign_add(v, 1.0), lambda: tf.assign_add(v, 10.0))
+        session.run(v.initializer)
+        assert session.run(counted, {x: np.ones((2, 2))}) == 1
+        assert session.run(counted, {x: np.ones(2)}) == 11
+        assert session.run(v) == 11

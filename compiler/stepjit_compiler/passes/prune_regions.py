@@ -9,6 +9,7 @@ Constants and known extents are set down inside, so that what depends on them is
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -185,6 +186,11 @@ def _branch(outer: Translation, op: Any) -> None:
     branches, taken = (op.attrs["then_branch"], op.attrs["else_branch"]), outer.outputs_taken(op)
     read = set(outer.regions.read_by(op, taken))
     values = [outer.given(tensor) if k in read else None for k, tensor in enumerate(op.inputs)][1:]
+    condition = _condition(outer, outer._value(op.inputs[0]))
+    decided = _decided(outer.builder, condition)
+    if decided is not None:
+        _take_branch(outer, op, branches[0 if decided else 1], taken, values)
+        return
     slots = _touched_by(outer, [(branch, taken) for branch in branches], values)
     passed = _Passed([value for value in values if isinstance(value, Ref)])
     _set_parameters(outer, passed, values)
@@ -196,7 +202,6 @@ def _branch(outer: Translation, op: Any) -> None:
     for branch in branches:
         inner = _Inner(outer, branch, taken, passed, feeds)
         steps.append(inner.builder.finish([*inner.results(), *inner.written(written)], (), inner.targets()))
-    condition = _condition(outer, outer._value(op.inputs[0]))
     attrs: dict[str, Any] = {
         "Tin": tuple(type_.dtype for type_ in feeds), "Tout": tuple(t.dtype for t in steps[0].results()),
         "then": steps[0], "else": steps[1],
@@ -207,6 +212,40 @@ def _branch(outer: Translation, op: Any) -> None:
     outer.set_outputs(op, taken, refs)
     for slot in written:
         passed.take_back(outer, slot, refs)
+
+
+_COMPARISONS = {
+    "Equal": operator.eq, "NotEqual": operator.ne, "Less": operator.lt, "LessEqual": operator.le,
+    "Greater": operator.gt, "GreaterEqual": operator.ge,
+}  # fmt: skip
+
+
+def _decided(builder: StepBuilder, ref: Ref) -> bool | None:
+    """The value of a condition that compares ranks or static extents, None where it isn't known."""
+    node = builder.nodes[ref.node]
+    if node.op not in _COMPARISONS or builder.type(ref).dims:
+        return None
+    sides = [builder.known(each) for each in node.inputs if builder.type(each).dtype.is_integer]
+    if len(sides) < 2 or not all(side is not None and isinstance(side[()], int) for side in sides):
+        return None
+    return bool(_COMPARISONS[node.op](*(side[()] for side in sides if side is not None)))
+
+
+def _take_branch(
+    outer: Translation, op: Any, branch: Any, taken: Sequence[int], values: Sequence[Ref | Handle | None]
+) -> None:
+    """Put the branch's ops in the place of the op: its ranks may depend on which one it is."""
+    needs = outer.regions.needs(branch, taken)
+    # Another op may have the same branch.
+    for tensor in [tensor for each in needs.ops for tensor in each.outputs if tensor not in outer.fed]:
+        outer.values.pop(tensor, None)
+    for tensor, value in zip(branch.inputs, values, strict=True):
+        if value is not None:
+            outer.values[tensor] = value
+    around, outer.taken = outer.taken, needs.taken
+    outer.translate_all(needs.ops)
+    outer.taken = around
+    outer.set_outputs(op, taken, iter([outer._value(branch.outputs[k]) for k in taken]))
 
 
 def _told_shapes(told: Sequence[Any], taken: Sequence[int], results: Sequence[Type]) -> dict[str, Any]:
