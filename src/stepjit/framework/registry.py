@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -75,12 +76,18 @@ def gradient_function(op: Any) -> GradientFunction | None:
         return None
     override = op.attrs.get("_gradient_op_type")
     op_type = op.type if override is None else override.decode()
-    try:
-        return _FUNCTIONS[op_type]
-    except KeyError:
-        raise LookupError(f"gradient registry has no entry for: {op_type}") from None
+    if not has_gradient(op_type):
+        raise LookupError(f"gradient registry has no entry for: {op_type}")
+    return _FUNCTIONS[op_type]
+
+
+_LATE = ("stepjit.ops.candidate_sampling", "stepjit.ops.random_stateless")
+"""Modules with gradients that are imported when one of their names is first asked for; a graph may come from a file."""
 
 
 def has_gradient(op_type: str) -> bool:
     """Whether the op type is registered, as differentiable or not."""
+    if op_type not in _FUNCTIONS:
+        for name in _LATE:
+            importlib.import_module(name)
     return op_type in _FUNCTIONS
