@@ -97,9 +97,13 @@ def test_variables_in_conditionals_of_imported_graphs(session: Any) -> None:
     assert session.run([y, *grads], {chosen: True}) == [9.0, 0.0, 6.0]
 
 
-def test_gamma_draws_move_with_their_shape_parameter(session: Any) -> None:
+@pytest.mark.parametrize("stateless", [False, True])
+def test_gamma_draws_move_with_their_shape_parameter(session: Any, stateless: bool) -> None:
     alpha = tf.constant([0.7, 2.5], tf.float64)
-    draw = tf.random_gamma([5], alpha, dtype=tf.float64, seed=3)
+    if stateless:
+        draw = tf.random.stateless_gamma([5, 2], [3, 4], alpha, dtype=tf.float64)
+    else:
+        draw = tf.random_gamma([5], alpha, dtype=tf.float64, seed=3)
     (slope,) = tf.gradients(draw, alpha)
     # A draw stays the same quantile: what the distribution function loses by alpha it gains by the draw.
     lost = tf.raw_ops.IgammaGradA(a=alpha, x=draw)
