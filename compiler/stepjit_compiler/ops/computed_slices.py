@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from stepjit_compiler import dims
 from stepjit_compiler.lowering import Check, Indexed
-from stepjit_compiler.opdef import Call, Inference, ShapeLike, define, extent_text
+from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.ops.arguments import filled, fresh
 
 _AT = "T: type, axis: int, item: int"
@@ -84,10 +85,7 @@ def _part_shape(x: Inference) -> list[ShapeLike]:
     shape, count, axis = x.shape(0), x.extents(2), x.attrs["axis"]
     if shape is None:
         return [None]
-    size = None if count is None else count[0]
-    x.check("ge", shape[axis], size,
-            f"Expected size[{axis}] in [0, {extent_text(shape[axis])}], but got {extent_text(size)}")  # fmt: skip
-    return [(*shape[:axis], size, *shape[axis + 1 :])]
+    return [(*shape[:axis], None if count is None else count[0], *shape[axis + 1 :])]
 
 
 def _part(call: Call, x: np.ndarray, start: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -105,7 +103,8 @@ def _part_checks(call: Any) -> list[Check]:
     extent, size = call.inputs[0].dims[axis], call.known(2)[()]
     begin = f"Expected begin[{axis}] in [0, {{shape}}], but got {{value}}"
     end = f"Expected size[{axis}] in [0, {{left}}], but got {size}"
-    return [Check(1, extent + 1, begin, shape=(extent,)), Check(1, extent - size + 1, end, shape=(extent,))]
+    starts = dims.maximum(extent - size + 1, 0)
+    return [Check(1, extent + 1, begin, shape=(extent,)), Check(1, starts, end, shape=(extent,))]
 
 
 def _emit_part(k: Any, call: Any, output: int, index: Any) -> Any:
