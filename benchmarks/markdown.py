@@ -14,6 +14,7 @@ COLUMNS = (
     ("TF private, 1 thread", ("tensorflow.direct",)),
     ("TF XLA", ("tensorflow.xla",)),
     ("JAX", ("jax.jit", "jax.closed")),
+    ("onnxruntime", ("onnxruntime.",)),
     ("numba", ("numba.",)),
     ("numpy", ("numpy.",)),
     ("C", ("c.",)),

@@ -11,7 +11,7 @@ from stepjit_compiler.cache_key import content_key, key_entries
 from stepjit_compiler.ir import Step, StepFailure
 from stepjit_compiler.options import current
 from stepjit_compiler.regions import CONTROL, with_regions
-from stepjit_compiler.step_builder import NeedsShapeError
+from stepjit_compiler.step_inference import NeedsShapeError
 from stepjit_compiler.store import About
 from stepjit_runtime import memory_cache
 from stepjit_runtime.disk_cache import DiskCache

@@ -15,7 +15,8 @@ from stepjit_compiler.opdef import Call, OpDef
 from stepjit_compiler.ops.step import ASSIGNS
 from stepjit_compiler.passes.expand import expand
 from stepjit_compiler.regions import CONTROL, regions_of, stacked
-from stepjit_compiler.step_builder import SOURCES, plain_attrs
+from stepjit_compiler.step_builder import SOURCES
+from stepjit_compiler.step_inference import plain_attrs
 from stepjit_runtime.errors import FAILED_PRECONDITION, UNIMPLEMENTED, OpFailure
 
 

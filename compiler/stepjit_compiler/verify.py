@@ -31,7 +31,8 @@ from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Check, Node, Ref, Step, Type
 from stepjit_compiler.opdef import OpDef
 from stepjit_compiler.regions import CONTROL, parameters, regions_of
-from stepjit_compiler.step_builder import SOURCES, NeedsStaticError, StepBuilder, UnsureShape, is_late
+from stepjit_compiler.step_builder import SOURCES, StepBuilder, UnsureShape
+from stepjit_compiler.step_inference import NeedsStaticError, is_late
 from stepjit_compiler.step_text import node_text
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType

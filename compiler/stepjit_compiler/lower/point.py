@@ -15,7 +15,8 @@ from stepjit_compiler.lower.kernel_code import Failure, Stream
 from stepjit_compiler.lowering import Alias, Elementwise, Generate, Indexed
 from stepjit_compiler.passes.fuse import root_of
 from stepjit_compiler.plan import Buffer, Kernel, Plan
-from stepjit_compiler.step_builder import StepBuilder, StepCall
+from stepjit_compiler.step_builder import StepBuilder
+from stepjit_compiler.step_inference import StepCall
 from stepjit_runtime import dtypes
 from stepjit_runtime.dtypes import DType
 

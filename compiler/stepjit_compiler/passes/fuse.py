@@ -33,7 +33,8 @@ from stepjit_compiler.lowering import (
 from stepjit_compiler.opdef import OpDef
 from stepjit_compiler.passes.analyse import Facts
 from stepjit_compiler.plan import Kernel
-from stepjit_compiler.step_builder import StepBuilder, StepCall
+from stepjit_compiler.step_builder import StepBuilder
+from stepjit_compiler.step_inference import StepCall
 
 GROUP_NODES = 40
 """Members of a group, at most."""

@@ -18,7 +18,8 @@ from stepjit_compiler import opdef
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.ir import Node, Ref, is_splat
 from stepjit_compiler.opdef import OpDef
-from stepjit_compiler.step_builder import StepBuilder, is_late
+from stepjit_compiler.step_builder import StepBuilder
+from stepjit_compiler.step_inference import is_late
 
 Result = Ref | tuple[Ref, ...] | None
 Rule = Callable[[StepBuilder, Node], Result]

@@ -28,7 +28,8 @@ from stepjit_compiler.passes.needed import (
 )
 from stepjit_compiler.passes.prune_waits import Waits, waiting_ops
 from stepjit_compiler.passes.views import PASSING, Views
-from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
+from stepjit_compiler.step_builder import StepBuilder
+from stepjit_compiler.step_inference import NeedsShapeError
 from stepjit_runtime import dtypes
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
 

@@ -24,7 +24,8 @@ from stepjit_compiler.passes.needed import BRANCHES, LOOPS
 from stepjit_compiler.passes.prune import VARIABLES, Handle, Request, Translation
 from stepjit_compiler.passes.prune_rows import known_extents, translate_rows
 from stepjit_compiler.regions import first_born, has_effects
-from stepjit_compiler.step_builder import NeedsShapeError, StepBuilder
+from stepjit_compiler.step_builder import StepBuilder
+from stepjit_compiler.step_inference import NeedsShapeError
 from stepjit_runtime import dtypes
 from stepjit_runtime.errors import UNIMPLEMENTED, OpFailure
 

@@ -8,7 +8,8 @@ from stepjit_compiler import dims, opdef, regions
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_compiler.ir import Node, Ref, Step, StepFailure
 from stepjit_compiler.lowering import Composite
-from stepjit_compiler.step_builder import SOURCES, StepBuilder, is_late
+from stepjit_compiler.step_builder import SOURCES, StepBuilder
+from stepjit_compiler.step_inference import is_late
 from stepjit_runtime.errors import OpFailure
 
 _IDLE = SOURCES | {"Const"}

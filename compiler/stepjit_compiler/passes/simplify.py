@@ -26,7 +26,8 @@ from stepjit_compiler.options import current
 from stepjit_compiler.passes.expand import expand_node
 from stepjit_compiler.passes.matching import rules_for
 from stepjit_compiler.passes.rebuild import rebuild
-from stepjit_compiler.step_builder import SOURCES, StepBuilder, is_late
+from stepjit_compiler.step_builder import SOURCES, StepBuilder
+from stepjit_compiler.step_inference import is_late
 from stepjit_runtime.errors import OpFailure
 
 FOLDED_BYTES = 64 * 1024

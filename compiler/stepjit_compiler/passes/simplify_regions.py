@@ -23,7 +23,8 @@ from stepjit_compiler.passes.early_checks import checks_of
 from stepjit_compiler.passes.fuse import reader_of
 from stepjit_compiler.passes.simplify import SPREADING
 from stepjit_compiler.regions import CONTROL, asked, has_effect, regions_of, renamed, required, with_regions
-from stepjit_compiler.step_builder import StepBuilder, is_late
+from stepjit_compiler.step_builder import StepBuilder
+from stepjit_compiler.step_inference import is_late
 from stepjit_runtime import dtypes
 
 _FREE = frozenset(("_Feed", "Const", "_Dims"))

@@ -15,7 +15,7 @@ from stepjit_compiler import dims
 from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import Literal, Node, Ref, Step, Type
 from stepjit_compiler.regions import CONTROL, asked, regions_of, with_regions
-from stepjit_compiler.step_builder import is_late
+from stepjit_compiler.step_inference import is_late
 from stepjit_runtime import dtypes
 
 

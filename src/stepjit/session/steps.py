@@ -32,7 +32,7 @@ from stepjit_compiler.dims import Shape
 from stepjit_compiler.ir import StepFailure, Type
 from stepjit_compiler.passes.needed import StepError
 from stepjit_compiler.passes.prune import Pruned, Request, prune
-from stepjit_compiler.step_builder import NeedsShapeError, NeedsStaticError
+from stepjit_compiler.step_inference import NeedsShapeError, NeedsStaticError
 from stepjit_runtime import abi, forking
 from stepjit_runtime.cancellation import not_counted
 from stepjit_runtime.dtypes import as_dtype
