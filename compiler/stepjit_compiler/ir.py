@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -238,12 +238,16 @@ class Step:
                     inputs = tuple([Ref(place[n], k) for n, k in node.inputs])
                     node = node.changed(inputs=inputs, after=tuple([place[j] for j in node.after]))
                 nodes.append(node)
+        return self.over(nodes, lambda ref: Ref(place[ref[0]], ref[1]), [place[n] for n in self.targets])
+
+    def over(self, nodes: Iterable[Node], moved: Callable[[Ref], Ref], targets: Iterable[int]) -> Step:
+        """The step with other nodes: `moved` tells what stands for a value of its own, `targets` are the new ones."""
         return replace(
             self,
             nodes=tuple(nodes),
-            fetches=tuple(Ref(place[n], k) for n, k in self.fetches),
-            writes=tuple((slot, Ref(place[n], k)) for slot, (n, k) in self.writes),
-            targets=tuple(place[n] for n in self.targets),
+            fetches=tuple(map(moved, self.fetches)),
+            writes=tuple((slot, moved(ref)) for slot, ref in self.writes),
+            targets=tuple(targets),
         )
 
 

@@ -25,14 +25,15 @@ def _known_divisor(call: Any) -> bool:
     return known is not None and all(isinstance(each, int) and each != 0 for each in known.ravel())
 
 
-def _dividing(floats: Any, integers: Any, code: int | None = None) -> Any:
-    """A reference of two functions; the one for integers only sees divisors that are not 0."""
+def _dividing(floats: Any, integers: Any, code: int | None = None, rounds: bool = False) -> Any:
+    """A reference of two functions; the one for integers only sees divisors that are not 0, one that rounds no complex
+    numbers."""
 
     def reference(call: Call, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             if x.dtype == object or y.dtype == object:
                 return np.asarray(integers(x, y))
-            if x.dtype.kind == "c" and call.name in ("FloorDiv", "TruncateDiv"):
+            if rounds and x.dtype.kind == "c":
                 call.fail("complex numbers have no order: there is no quotient to round", UNIMPLEMENTED)
             if x.dtype.kind not in "iu":
                 return np.asarray(floats(x, y)).astype(call.dtypes[0].np, copy=False)
@@ -113,12 +114,12 @@ define("RealDiv", "x: T, y: T -> z: T", NUMBER, infer=broadcasting, reference=_d
 
 # --- FloorDiv ---
 define("FloorDiv", "x: T, y: T -> z: T", NUMBER, infer=broadcasting, symbolic=True,
-       reference=_dividing(lambda x, y: np.floor(np.divide(x, y)), np.floor_divide),
+       reference=_dividing(lambda x, y: np.floor(np.divide(x, y)), np.floor_divide, rounds=True),
        lower=Elementwise(_emit_floor_div, **_cost(6)))  # fmt: skip
 
 # --- TruncateDiv ---
 define("TruncateDiv", "x: T, y: T -> z: T", NUMBER, infer=broadcasting,
-       reference=_dividing(lambda x, y: np.trunc(np.divide(x, y)), _truncated, INTERNAL),
+       reference=_dividing(lambda x, y: np.trunc(np.divide(x, y)), _truncated, INTERNAL, rounds=True),
        lower=Elementwise(lambda b, call, x, y: b.truncate(b.div(x, y)) if x.dtype.is_floating
                          else _emit_truncated(b, x, y), **_cost(4)))  # fmt: skip
 

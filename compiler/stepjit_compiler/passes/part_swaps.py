@@ -58,15 +58,8 @@ class _Kept:
         def moved(ref: Ref) -> Ref:
             return Ref(place[ref.node], ref.output)
 
-        return replace(
-            step,
-            nodes=tuple(
-                replace(
-                    nodes[i], inputs=tuple(map(moved, nodes[i].inputs)), after=tuple(place[j] for j in nodes[i].after)
-                )
-                for i in order
-            ),
-            fetches=tuple(map(moved, step.fetches)),
-            writes=tuple((slot, moved(ref)) for slot, ref in step.writes),
-            targets=tuple(place[i] for i in step.targets),
+        new = (
+            replace(nodes[i], inputs=tuple(map(moved, nodes[i].inputs)), after=tuple(place[j] for j in nodes[i].after))
+            for i in order
         )
+        return step.over(new, moved, [place[i] for i in step.targets])

@@ -71,14 +71,9 @@ class _Rewriter:
                 self.put(i, node)
         if not self.changed:
             return self.step
-        return replace(
-            self.step,
-            nodes=tuple(self.nodes),
-            fetches=tuple(self.place[ref] for ref in self.step.fetches),
-            writes=tuple((slot, self.place[ref]) for slot, ref in self.step.writes),
-            targets=tuple(self.number[j] for j in self.step.targets if j in self.number),
-            checks=(*self.step.checks, *self.checks),
-        ).without_dead()
+        targets = [self.number[j] for j in self.step.targets if j in self.number]
+        new = self.step.over(self.nodes, self.place.__getitem__, targets)
+        return replace(new, checks=(*self.step.checks, *self.checks)).without_dead()
 
     def put(self, i: int, node: Node, outputs: Sequence[int | None] | None = None) -> None:
         """Write `node` in place of the old node i; `outputs` tells where the old outputs are among its own."""

@@ -50,16 +50,8 @@ class _Rewriter:
             shift = len(node.inputs) if missing and node.op == "_While" else len(node.types)
             for k in range(len(node.types)):
                 self.place[Ref(i, k)] = Ref(len(self.nodes) - 1, k + (k >= shift))
-        return self._result() if changed else self.step
-
-    def _result(self) -> Step:
-        return replace(
-            self.step,
-            nodes=tuple(self.nodes),
-            fetches=tuple(self.place[ref] for ref in self.step.fetches),
-            writes=tuple((slot, self.place[ref]) for slot, ref in self.step.writes),
-            targets=tuple(self.number[j] for j in self.step.targets),
-        )
+        targets = [self.number[j] for j in self.step.targets]
+        return self.step.over(self.nodes, self.place.__getitem__, targets) if changed else self.step
 
     def _teller(self, names: Sequence[str], origin: int) -> Ref:
         """An array without elements that has these extents."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stepjit.distributions.base import NOT_REPARAMETERIZED, Distribution, RegisterKL, gen_new_seed
-from stepjit.distributions.gammas import dirichlet_concentration
+from stepjit.distributions.gammas import Concentrated
 from stepjit.distributions.parameters import (
     after,
     less_equal,
@@ -303,7 +303,7 @@ class Multinomial(_Counts, _Chances):
         return self._mean_val - self._mean_val * (self.probs * ones_like(self._mean_val))
 
 
-class DirichletMultinomial(_Counts):
+class DirichletMultinomial(Concentrated, _Counts):
     """Counts [..., classes] of `total_count` draws whose probabilities are drawn from Dirichlet(`concentration`)."""
 
     def __init__(
@@ -313,22 +313,11 @@ class DirichletMultinomial(_Counts):
         given = dict(locals())
         with name_scope(name, values=[total_count, concentration]) as scope:
             self._total = _total_count(total_count, validate_args)
-            self._concentration = dirichlet_concentration(concentration, validate_args)
-            self._total_concentration = reduce_sum(self._concentration, -1)
+            self._concentrate(concentration, validate_args)
         super().__init__(
             self._concentration.dtype.base_dtype, NOT_REPARAMETERIZED, validate_args, allow_nan_stats, given,
             [self._total, self._concentration], scope,
         )  # fmt: skip
-
-    @property
-    def concentration(self) -> Tensor:
-        """The parameters by class."""
-        return self._concentration
-
-    @property
-    def total_concentration(self) -> Tensor:
-        """Their sum."""
-        return self._total_concentration
 
     def _of_classes(self) -> Tensor:
         return self._concentration

@@ -253,20 +253,15 @@ def _beta_divergence(a: Beta, b: Beta, name: str | None = None) -> Tensor:
 # --- Dirichlet ---
 
 
-class Dirichlet(Distribution):
-    """The Dirichlet distribution of probabilities [..., classes]; `concentration` has that shape."""
+class Concentrated:
+    """What distributions of a Dirichlet's parameter share."""
 
-    def __init__(
-        self, concentration: Any, validate_args: bool = False, allow_nan_stats: bool = True, name: str = "Dirichlet"
-    ) -> None:
-        given = dict(locals())
-        with name_scope(name, values=[concentration]) as scope:
-            self._concentration = dirichlet_concentration(concentration, validate_args)
-            self._total_concentration = reduce_sum(self._concentration, -1)
-        super().__init__(
-            self._concentration.dtype.base_dtype, FULLY_REPARAMETERIZED, validate_args, allow_nan_stats, given,
-            [self._concentration, self._total_concentration], scope,
-        )  # fmt: skip
+    _concentration: Tensor
+    _total_concentration: Tensor
+
+    def _concentrate(self, concentration: Any, validate_args: bool) -> None:
+        self._concentration = dirichlet_concentration(concentration, validate_args)
+        self._total_concentration = reduce_sum(self._concentration, -1)
 
     @property
     def concentration(self) -> Tensor:
@@ -277,6 +272,21 @@ class Dirichlet(Distribution):
     def total_concentration(self) -> Tensor:
         """Their sum."""
         return self._total_concentration
+
+
+class Dirichlet(Concentrated, Distribution):
+    """The Dirichlet distribution of probabilities [..., classes]; `concentration` has that shape."""
+
+    def __init__(
+        self, concentration: Any, validate_args: bool = False, allow_nan_stats: bool = True, name: str = "Dirichlet"
+    ) -> None:
+        given = dict(locals())
+        with name_scope(name, values=[concentration]) as scope:
+            self._concentrate(concentration, validate_args)
+        super().__init__(
+            self._concentration.dtype.base_dtype, FULLY_REPARAMETERIZED, validate_args, allow_nan_stats, given,
+            [self._concentration, self._total_concentration], scope,
+        )  # fmt: skip
 
     def _batch_shape(self) -> Any:
         return self.total_concentration.shape
