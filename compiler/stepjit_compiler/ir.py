@@ -17,13 +17,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stepjit_compiler import dims
 from stepjit_compiler.dims import Dim, Extent, Shape
+from stepjit_runtime.cached_property import cached_property
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import OpFailure
 

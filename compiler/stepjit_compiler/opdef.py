@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
 
 from stepjit_compiler.dims import Dim, Extent
 from stepjit_runtime import dtypes
+from stepjit_runtime.cached_property import cached_property
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import INVALID_ARGUMENT, OpFailure
 

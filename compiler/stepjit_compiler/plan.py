@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Extent, Shape
 from stepjit_compiler.ir import Ref, Step
 from stepjit_compiler.lowering import Indexed
+from stepjit_runtime.cached_property import cached_property
 
 
 @dataclass(frozen=True)

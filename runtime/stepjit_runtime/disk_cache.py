@@ -188,9 +188,6 @@ class DiskCache:
         _warn(str(reason))
         raise reason
 
-    def _forget_locks(self) -> None:
-        self._lock = forking.lock()
-
 
 def _warn(why: str) -> None:
     _LOG.warning("compiled steps are kept in memory only: %s", why)
@@ -231,16 +228,6 @@ _caches: dict[tuple[str, int], DiskCache] = {}
 def at(path: str, limit: int = LIMIT_BYTES) -> DiskCache:
     """This process's cache in that folder."""
     return _caches.setdefault((path, limit), DiskCache(path, limit))
-
-
-def _after_fork() -> None:
-    # Another thread of the parent may have held them.
-    for cache in _caches.values():
-        cache._forget_locks()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def default_path() -> str:

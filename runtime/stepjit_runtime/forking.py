@@ -59,7 +59,7 @@ class _Fork(threading.local):
 
     def __init__(self) -> None:
         self.locks: list[Any] = []
-        self.quiet: list[tuple[Resources, int]] = []
+        self.quiet: list[Resources] = []
 
 
 _fork = _Fork()
@@ -70,28 +70,25 @@ def _before() -> None:
     for each in _whole:
         if each.acquire(timeout=PATIENCE):
             _fork.locks.append(each)
-    _fork.quiet = [(session, session.record["reading"]) for session in list(_sessions)]
     until = time.monotonic() + WRITERS_PATIENCE
-    for session, _ in _fork.quiet:
-        # As if Python read the variables: no step that changes them starts, and those under way end.
-        session.record["reading"] = 1
-        while session.record["writers"] and time.monotonic() < until:
-            time.sleep(50e-6)
+    for session in list(_sessions):
+        if session.hold_writers(until):
+            _fork.quiet.append(session)
 
 
 def _after_in_parent() -> None:
-    for session, before in _fork.quiet:
-        session.record["reading"] = before
+    for session in _fork.quiet:
+        session.release_writers()
     for each in _fork.locks:
         each.release()
     _fork.quiet, _fork.locks = [], []
 
 
 def _after_in_child() -> None:
-    for session, _ in _fork.quiet:
-        session.forked()
     for each in list(_locks):
         each._at_fork_reinit()
+    for session in list(_sessions):
+        session.forked()
     _fork.quiet, _fork.locks = [], []
     if _undo is not None:
         _undo()

@@ -146,6 +146,7 @@ class Resources:
         self.others: dict[tuple[str, str, str], Any] = {}
         self._retired: list[np.ndarray] = []
         self._access = forking.lock()
+        self._held: list[int] = []
         forking.watch(self)
 
     @property
@@ -258,10 +259,30 @@ class Resources:
     def _flying(self, write: bool) -> int:
         return self.record["writers"] or (self.record["readers"] if write else 0)
 
+    def hold_writers(self, until: float) -> bool:
+        """Keep steps that change variables from starting, and wait for those under way, no longer than `until`.
+
+        `until`: in seconds of the monotonic clock. False when someone else has the variables for himself that long.
+        """
+        if not self._access.acquire(timeout=max(0.0, until - time.monotonic())):
+            return False
+        # As if Python read the variables; in a thread that does, or that assigns, this is so already.
+        self._held.append(self.record["reading"])
+        self.record["reading"] = 1
+        while self.record["writers"] and time.monotonic() < until:
+            time.sleep(_FIRST_WAIT)
+        return True
+
+    def release_writers(self) -> None:
+        """Undo `hold_writers`."""
+        self.record["reading"] = self._held.pop()
+        self._access.release()
+
     def forked(self) -> None:
         """In a child of the process: the steps of other threads are not there."""
         for name in ("readers", "writers", "reading", "assigning"):
             self.record[name] = 0
+        self._held.clear()
         # `pins` stays: the forking thread may be in a step itself, and a pin too many only delays freeing.
         for state in (self.cancellation, *self.others.values()):
             if hasattr(state, "forked"):

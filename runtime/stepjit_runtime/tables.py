@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from stepjit_runtime import forking
 from stepjit_runtime.dtypes import DType
 from stepjit_runtime.errors import FAILED_PRECONDITION, OpFailure
 
@@ -18,7 +18,7 @@ class Table:
     def __init__(self, name: str, key_dtype: DType, value_dtype: DType) -> None:
         self.name, self.key_dtype, self.value_dtype = name, key_dtype, value_dtype
         self._entries: dict[Any, Any] | None = None
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
 
     def fill(self, keys: Sequence[Any], values: Sequence[Any]) -> None:
         """Set all entries; a table that is filled already stays as it is. Fails for two values of one key."""

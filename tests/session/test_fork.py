@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import stepjit.compat.v1 as tf
+from stepjit_runtime.cached_property import cached_property
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -128,6 +129,44 @@ def test_no_variable_is_half_written_in_a_child() -> None:
         for _ in range(15):
             time.sleep(0.003)
             assert in_child(lambda: len(np.unique(read()))) == "1"
+    session.close()
+
+
+def test_a_value_under_way_in_another_thread_is_computed_anew_in_a_child() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, waits: bool) -> None:
+            self.waits = waits
+
+        @cached_property
+        def value(self) -> int:
+            if self.waits:
+                started.set()
+                go_on.wait(60)
+            return 7
+
+    slow = Slow(True)
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    assert started.wait(20)
+    try:
+        assert in_child(lambda: Slow(False).value) == "7"
+    finally:
+        go_on.set()
+        thread.join(20)
+    assert slow.__dict__["value"] == slow.value == 7
+
+
+def test_reading_variables_while_the_process_forks_leaves_writers_free() -> None:
+    v = tf.Variable(np.zeros(1000))
+    update = tf.assign_add(v, np.ones(1000))
+    session = tf.Session()
+    session.run(v.initializer)
+    with busy(lambda: session._resources.variable(v.op.name, v.dtype.base_dtype, (1000,)).read()):
+        for _ in range(40):
+            assert in_child(lambda: session.run(update)[0]) == "1.0"
+    assert session.run(update)[0] == 1
     session.close()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ import numpy as np
 from stepjit_compiler.dims import Extent
 from stepjit_compiler.opdef import Call, Inference, ShapeLike, define
 from stepjit_compiler.philox import Source
-from stepjit_runtime import files
+from stepjit_runtime import files, forking
 
 _CHUNK = 1 << 14
 _BLOCKS = 512
@@ -214,7 +213,7 @@ def _sampling(make: Callable[[Call], Sampler]) -> Callable[..., Any]:
     def reference(call: Call, true_classes: np.ndarray) -> tuple[np.ndarray, ...]:
         attrs = call.attrs
         stream, count = attrs["_stream"], attrs["num_sampled"]
-        sampler, lock = attrs["_resources"].stream((call.name, stream), lambda: (make(call), threading.Lock()))
+        sampler, lock = attrs["_resources"].stream((call.name, stream), lambda: (make(call), forking.lock()))
         _matrix(call, true_classes)
         if attrs["unique"] and sampler.support() < count:
             call.fail("Sampler's range is too small.")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from stepjit_compiler import dims, opdef
 from stepjit_compiler.dims import Extent
@@ -21,6 +20,7 @@ from stepjit_compiler.passes.fuse import root_of
 from stepjit_compiler.plan import Area, Buffer, Kernel, Plan, most_born
 from stepjit_compiler.regions import has_hosts
 from stepjit_runtime import abi
+from stepjit_runtime.cached_property import cached_property
 
 
 def plan_memory(step: Step, kernels: Sequence[Kernel], region: bool = False, variables: int = 0) -> Plan:

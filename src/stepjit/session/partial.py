@@ -8,7 +8,6 @@ its session.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from stepjit.session.feeds import check_feedable, convert_feed, feed_tensors, fe
 from stepjit.session.fetches import Fetches
 from stepjit.session.options import Limit
 from stepjit.session.stages import Plan
+from stepjit_runtime import forking
 from stepjit_runtime.errors import InvalidArgumentError, OpError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Run:
     """The state behind one handle."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.lock = plan, threading.Lock()
+        self.plan, self.lock = plan, forking.lock()
         self.given = self.at = 0
         """Bits of the feeds given so far; bits up to which the plan has run."""
         self.values: dict[Any, Any] = {}

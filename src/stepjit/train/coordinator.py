@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from stepjit_runtime import forking
 from stepjit_runtime.errors import OutOfRangeError
 
 _LOG = logging.getLogger("tensorflow")
@@ -24,7 +25,7 @@ class Coordinator:
 
     def __init__(self, clean_stop_exception_types: tuple[type[BaseException], ...] | None = None) -> None:
         self._clean = (OutOfRangeError,) if clean_stop_exception_types is None else tuple(clean_stop_exception_types)
-        self._lock = threading.RLock()
+        self._lock = forking.lock()
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._joined = False

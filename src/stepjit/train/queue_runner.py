@@ -14,6 +14,7 @@ from stepjit.framework.tensor import Operation
 from stepjit.ops.queues import QueueBase
 from stepjit.session.defaults import get_default_session
 from stepjit.train.coordinator import Coordinator
+from stepjit_runtime import forking
 from stepjit_runtime.errors import OutOfRangeError, error_code_from_exception_type, exception_type_from_error_code
 
 _LOG = logging.getLogger("tensorflow")
@@ -37,7 +38,7 @@ class QueueRunner:
         queue_runner_def: Any = None,
         import_scope: str | None = None,
     ) -> None:
-        self._lock = threading.Lock()
+        self._lock = forking.lock()
         self._running: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         """By session: threads under way."""
         self._exceptions: list[Exception] = []
