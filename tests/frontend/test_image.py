@@ -222,3 +222,11 @@ def test_boxes_that_overlap_lose_score() -> None:
     )  # fmt: skip
     assert chosen.tolist() == [1, 2, 0]
     np.testing.assert_allclose(scores, [0.9, 0.7, 0.8 * np.exp(-(0.9**2))], rtol=1e-5)
+
+
+def test_suppression_of_overlaps_that_are_not_symmetric_looks_from_the_later_box():
+    overlaps = np.array([[1, 0.9, 0], [0, 1, 0.9], [0.9, 0, 1]], np.float32)
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        kept = session.run(tf.image.non_max_suppression_overlaps(overlaps, scores, 3, 0.5))
+    assert kept.tolist() == [0, 1]

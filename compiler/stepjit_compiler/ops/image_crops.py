@@ -43,19 +43,21 @@ def _crops(
         ys, xs = _places(y1, y2, image.shape[1], rows), _places(x1, x2, image.shape[2], columns)
         good_y, good_x = ((p >= 0) & (p <= n - 1) for p, n in ((ys, image.shape[1]), (xs, image.shape[2])))
         cut = np.ix_(good_y, good_x)
-        found[k][cut] = _sampled(call, image[owner].astype(np.float32), ys[good_y], xs[good_x])
+        found[k][cut] = _sampled(call, image[owner], ys[good_y], xs[good_x])
     return found
 
 
 def _sampled(call: Call, image: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
     if call.attrs["method"] == b"nearest":
         y, x = (np.floor(each + np.float32(0.5)).astype(np.int64) for each in (ys, xs))
-        return np.asarray(image[y[:, None], x[None, :]])
+        return image[y[:, None], x[None, :]].astype(np.float32)
     top, bottom, left, right = (f(p).astype(np.int64) for p in (ys, xs) for f in (np.floor, np.ceil))
     down, across = (ys - top).astype(np.float32)[:, None, None], (xs - left).astype(np.float32)[:, None]
-    upper, lower = image[top], image[bottom]
-    upper = upper[:, left] + (upper[:, right] - upper[:, left]) * across
-    lower = lower[:, left] + (lower[:, right] - lower[:, left]) * across
+    # Only the pixels that count are converted: a crop is mostly much smaller than its image.
+    corners = (image[y[:, None], x[None, :]].astype(np.float32) for y in (top, bottom) for x in (left, right))
+    upper_left, upper_right, lower_left, lower_right = corners
+    upper = upper_left + (upper_right - upper_left) * across
+    lower = lower_left + (lower_right - lower_left) * across
     return np.asarray(upper + (lower - upper) * down)
 
 

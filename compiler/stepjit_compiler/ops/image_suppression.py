@@ -24,13 +24,18 @@ def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _select(
-    scores: np.ndarray, overlaps: Callable[[int, list[int]], np.ndarray], most: int, limit: float,
-    least: float = _LEAST, sigma: float = 0.0,
+    scores: np.ndarray, overlaps: Callable[[int, Any], np.ndarray], most: int, limit: float, least: float = _LEAST,
+    sigma: float = 0.0, symmetric: bool = True,
 ) -> tuple[list[int], list[float]]:  # fmt: skip
     """Boxes by falling score, and their scores, without those that overlap a better one by more than `limit`.
 
-    overlaps: of one box with those of a list. sigma > 0 lowers the scores of boxes that overlap better ones.
+    overlaps: of one box with those of a list; `symmetric` where the other way round they are the same.
+    sigma > 0 lowers the scores of boxes that overlap better ones.
     """
+    if symmetric and sigma <= 0:
+        chosen = _greedy(scores, overlaps, most, limit, least)
+        if chosen is not None:
+            return chosen, [float(scores[k]) for k in chosen]
     queue = [(-float(score), k, 0) for k, score in enumerate(scores) if score > least]
     heapq.heapify(queue)
     kept: list[int] = []
@@ -56,6 +61,25 @@ def _select(
     return kept, found
 
 
+def _greedy(
+    scores: np.ndarray, overlaps: Callable[[int, Any], np.ndarray], most: int, limit: float, least: float
+) -> list[int] | None:
+    """What `_select` keeps when no score is lowered: each one kept strikes out all after it that overlap it too much.
+
+    None where an overlap is NaN, which lowers scores.
+    """
+    ranked = np.argsort(-scores.astype(np.float64), kind="stable")
+    left = ranked[scores[ranked] > least]
+    kept: list[int] = []
+    while len(left) and len(kept) < most:
+        kept.append(int(left[0]))
+        shared = overlaps(kept[-1], left[1:])
+        if np.isnan(shared).any():
+            return None
+        left = left[1:][shared <= limit]
+    return kept
+
+
 def _check(call: Call, boxes: np.ndarray, scores: np.ndarray, most: np.ndarray, limit: float) -> int:
     """How many boxes may be chosen; fails for arguments that don't fit."""
     if most.ndim:
@@ -71,7 +95,7 @@ def _check(call: Call, boxes: np.ndarray, scores: np.ndarray, most: np.ndarray, 
     return int(most)
 
 
-def _of_boxes(boxes: np.ndarray) -> Callable[[int, list[int]], np.ndarray]:
+def _of_boxes(boxes: np.ndarray) -> Callable[[int, Any], np.ndarray]:
     wide = boxes.astype(np.float32)
     return lambda k, others: _overlaps(wide[k], wide[others])
 
@@ -160,7 +184,9 @@ def _chosen_of_overlaps(
         call.fail("overlaps must be square")
     if scores.shape != overlaps.shape[:1]:
         call.fail("scores has incompatible shape")
-    kept, _ = _select(scores, lambda k, others: overlaps[k, others], int(most), float(limit), float(least))
+    kept, _ = _select(
+        scores, lambda k, others: overlaps[k, others], int(most), float(limit), float(least), symmetric=False
+    )
     return np.array(kept, np.int32)
 
 
