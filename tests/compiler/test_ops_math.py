@@ -233,6 +233,12 @@ def test_cast(x: np.ndarray, target: Any, want: list[Any]) -> None:
     assert found.tolist() == want
 
 
+def test_float64_becomes_half_by_way_of_float32() -> None:
+    x = np.array([1 + 2.0**-11 + 2.0**-40, 65520 - 1e-9, 2.0**-25 + 2.0**-60])
+    found = run("Cast", x, SrcT=dtypes.float64, DstT=dtypes.float16)
+    np.testing.assert_array_equal(found, np.array([1, np.inf, 0], np.float16))
+
+
 def test_bitcast() -> None:
     pair = run("Bitcast", np.array([1.0, 2.0], np.float32), type=dtypes.uint16)
     assert pair.tolist() == [[0, 0x3F80], [0, 0x4000]]
