@@ -472,7 +472,8 @@ class variable_scope:  # noqa: N801 - TF's name
             base, name = outer, f"{outer.name}/{target}" if outer.name else target
             reuse = self._reuse or outer.reuse
         scope = base._replaced(**self._options)
-        scope._name, scope._reuse, scope._name_scope = name, reuse, prefix
+        scope._name, scope._reuse = name, reuse
+        scope._name_scope = base.original_name_scope if again else prefix
         scope._custom_getter = _wrapped(self._custom_getter, base.custom_getter)
         if not again:
             store.opened[name] = store.opened.get(name, 0) + 1

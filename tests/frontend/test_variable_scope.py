@@ -150,3 +150,12 @@ def test_glorot_limits_come_from_the_fans():
     }
     assert v.shape == (5, 3, 10, 20)
     assert bounds["v/Initializer/random_uniform/max"] == pytest.approx((6 / (15 * 30)) ** 0.5)
+
+
+def test_a_scope_entered_again_keeps_its_first_name_scope() -> None:
+    with tf.Graph().as_default():
+        with tf.variable_scope("a") as first:
+            pass
+        with tf.variable_scope(first) as again:
+            assert again.original_name_scope == "a/"
+            assert tf.get_default_graph().get_name_scope() == "a_1"
