@@ -71,9 +71,12 @@ def _before() -> None:
         if each.acquire(timeout=PATIENCE):
             _fork.locks.append(each)
     until = time.monotonic() + WRITERS_PATIENCE
-    for session in list(_sessions):
+    sessions = list(_sessions)
+    for session in sessions:
         if session.hold_writers(until):
             _fork.quiet.append(session)
+    for session in sessions:
+        session.await_writers(until)
 
 
 def _after_in_parent() -> None:

@@ -260,18 +260,21 @@ class Resources:
         return self.record["writers"] or (self.record["readers"] if write else 0)
 
     def hold_writers(self, until: float) -> bool:
-        """Keep steps that change variables from starting, and wait for those under way, no longer than `until`.
+        """Keep steps that change variables from starting; False when others have the variables for themselves.
 
-        `until`: in seconds of the monotonic clock. False when someone else has the variables for himself that long.
+        `until`: how long to wait for those, in seconds of the monotonic clock.
         """
         if not self._access.acquire(timeout=max(0.0, until - time.monotonic())):
             return False
         # As if Python read the variables; in a thread that does, or that assigns, this is so already.
         self._held.append(self.record["reading"])
         self.record["reading"] = 1
+        return True
+
+    def await_writers(self, until: float) -> None:
+        """Wait for steps under way that change variables, no longer than `until`."""
         while self.record["writers"] and time.monotonic() < until:
             time.sleep(_FIRST_WAIT)
-        return True
 
     def release_writers(self) -> None:
         """Undo `hold_writers`."""
