@@ -332,7 +332,7 @@ def _make(
 def _default_initializer(name: str, dtype: DType) -> Any:
     if dtype.is_floating:
         return initializers.GlorotUniform()
-    if dtype.is_integer or dtype.is_bool:
+    if dtype.is_integer or dtype.is_bool or dtype.base_dtype is dtypes.string:
         return initializers.Zeros()
     raise ValueError(f"An initializer for variable {name} of {dtype.base_dtype} is required")
 

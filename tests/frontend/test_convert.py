@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -187,3 +189,11 @@ def test_create_op(graph):
     assert graph.create_op("ConcatV2", [x, x, tf.constant(0)], attrs={"N": 2}).outputs[0].shape.as_list() == [4]
     with pytest.raises(ValueError, match="too many"):
         graph.create_op("Neg", [x, x])
+
+
+def test_numbers_too_large_for_their_dtype_are_infinite_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value, dtype in ((1e40, tf.float32), ([1e40, 1.0], tf.float32), (-1e6, tf.float16)):
+            t = tf.constant(value, dtype)
+            assert np.isinf(np.ravel(value_of(t))[0]) and t.dtype == dtype

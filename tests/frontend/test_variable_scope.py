@@ -120,8 +120,9 @@ def test_custom_getters_nest():
 def test_default_initializers():
     assert tf.get_variable("f", [3, 4]).initial_value.op.name == "f/Initializer/random_uniform"
     assert tf.get_variable("i", [3], tf.int32).initial_value.op.name == "i/Initializer/zeros"
-    with pytest.raises(ValueError, match="initializer for variable s"):
-        tf.get_variable("s", [3], tf.string)
+    assert tf.get_variable("s", [3], tf.string).initial_value.op.name == "s/Initializer/zeros"
+    with pytest.raises(ValueError, match="An initializer for variable c of <dtype: 'complex64'> is required"):
+        tf.get_variable("c", [2], tf.complex64)
 
 
 def test_initializer_values():
@@ -159,3 +160,10 @@ def test_a_scope_entered_again_keeps_its_first_name_scope() -> None:
         with tf.variable_scope(first) as again:
             assert again.original_name_scope == "a/"
             assert tf.get_default_graph().get_name_scope() == "a_1"
+
+
+def test_a_variable_of_strings_starts_empty():
+    v = tf.get_variable("v", [2], tf.string)
+    with tf.Session() as session:
+        session.run(v.initializer)
+        assert session.run(v).tolist() == [b"", b""]

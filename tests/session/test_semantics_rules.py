@@ -166,3 +166,10 @@ def test_operators_name_both_dtypes(s: Any, apply: Callable[[Any], Any]) -> None
 def test_the_old_block_around_steps() -> None:
     with tf.errors.raise_exception_on_not_ok_status():
         pass
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (np.int64(0), np.int64(10)), ([0, 2], [10, 3])])
+def test_integers_at_equal_distances_become_float64(s: Any, start: Any, stop: Any) -> None:
+    found = s.run(tf.linspace(start, stop, 3))
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, np.linspace(start, stop, 3))

@@ -54,7 +54,9 @@ def _convert(value: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
 
 def _scalar(value: Any, dtype: DType) -> np.ndarray:
     try:
-        return np.array(value, dtype.np)
+        # A number too large for the dtype is infinite.
+        with np.errstate(over="ignore"):
+            return np.array(value, dtype.np)
     except OverflowError:
         return np.array(value).astype(dtype.np)
 

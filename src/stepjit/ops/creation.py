@@ -137,9 +137,14 @@ NotDifferentiable("Range")
 
 
 def linspace(start: Any, stop: Any, num: Any, name: str | None = None, axis: int = 0) -> Tensor:
-    """`num` numbers at equal distance from `start` to `stop`, both included; tensors get the new dimension `axis`."""
+    """`num` numbers at equal distance from `start` to `stop`, both included; tensors get the new dimension `axis`.
+
+    Integers become float64.
+    """
     first = convert_to_tensor(start, name="start")
     last = convert_to_tensor(stop, dtype=first.dtype.base_dtype, name="stop")
+    if first.dtype.is_integer:
+        first, last = (apply_op("Cast", x=each, DstT=dtypes.float64) for each in (first, last))
     if first.dims == () and last.dims == ():
         return apply_op("LinSpace", start=first, stop=last, num=num, name=name)
     with name_scope(name, "linspace", [start, stop]) as scope:
