@@ -14,6 +14,8 @@ from stepjit_runtime.dtypes import DType
 
 SCALARS = frozenset({int, float, bool, complex, str, bytes})
 _LIMIT = 2**31
+_FITS_ALL = 65504.0
+"""No float dtype overflows up to here: the largest float16."""
 
 
 def to_array(value: Any, dtype: DType | None = None) -> tuple[np.ndarray, DType]:
@@ -54,7 +56,9 @@ def _convert(value: Any, dtype: DType | None) -> tuple[np.ndarray, DType]:
 
 def _scalar(value: Any, dtype: DType) -> np.ndarray:
     try:
-        # A number too large for the dtype is infinite.
+        if -_FITS_ALL <= value <= _FITS_ALL:
+            return np.array(value, dtype.np)
+        # A number too large for the dtype is infinite; numpy's `errstate` takes longer than all else here.
         with np.errstate(over="ignore"):
             return np.array(value, dtype.np)
     except OverflowError:
